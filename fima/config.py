@@ -107,7 +107,9 @@ class Pixel(Frozen):
     """The pixel-level loss L_Pix (Eqs. 3, 5, 8)."""
 
     decoder: bool = Field(True, description="predict through the motion decoder (MD of Table 2)")
-    threshold: float = Field(0.7, gt=0, description="distance in bin diagonals under which a pair is positive (Table 3a)")
+    threshold: float = Field(
+        0.7, gt=0, description="distance in bin diagonals under which a pair is positive (Table 3a)"
+    )
     negatives: Literal["video", "batch", "queue"] = Field(
         "batch", description="whose pixels are negatives: own video, the group, the group and a queue (Table 10)"
     )
@@ -171,9 +173,7 @@ class Linear(Frozen):
 
     protocol: Literal["sgd", "logistic"] = Field("sgd", description="the paper's probe, or logistic regression")
     clips: int = Field(10, ge=1, description="uniform test clips, softmax averaged per video")
-    optim: Optim = Optim(
-        lr=1.5, weight_decay=0, schedule="steps", milestones=(0.6, 0.8), batch=16, epochs=100
-    )
+    optim: Optim = Optim(lr=1.5, weight_decay=0, schedule="steps", milestones=(0.6, 0.8), batch=16, epochs=100)
     normalise: bool = Field(True, description="sgd: L2-normalise features; lr 1.5 wants it")
 
 
@@ -181,9 +181,7 @@ class Finetune(Frozen):
     """Fine-tuning of the whole network (appendix A.4)."""
 
     clips: int = Field(10, ge=1, description="uniform test clips, softmax averaged per video")
-    optim: Optim = Optim(
-        lr=0.0033, weight_decay=1e-4, schedule="steps", milestones=(0.4, 0.8), batch=16, epochs=150
-    )
+    optim: Optim = Optim(lr=0.0033, weight_decay=1e-4, schedule="steps", milestones=(0.4, 0.8), batch=16, epochs=150)
     dropout: float = Field(0.7, ge=0, lt=1, description="before the classifier (UCF101 0.7, HMDB51 0.5)")
     augment: bool = Field(True, description="augmentation of pre-training without blur; off: centre crop")
 

@@ -1,0 +1,26 @@
+"""Shared fixtures: the real clips beside the repository, a seed, one thread."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    import torch
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def clips() -> Path:
+    """Folder of real video clips, which are other people's footage and never part of the repository."""
+    root = SHARED / "data"
+    if not root.is_dir():
+        pytest.skip(f"real clips are not at {root}")
+    return root
