@@ -1,0 +1,78 @@
+"""The few places that know of ranks. Without torchrun every function is the single-device case."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def active() -> bool:
+    """Whether several processes train together."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def rank() -> int:
+    """This process's number, 0 alone."""
+    return dist.get_rank() if active() else 0
+
+
+def world() -> int:
+    """How many processes train together, 1 alone."""
+    return dist.get_world_size() if active() else 1
+
+
+def start() -> torch.device:
+    """Join the process group that torchrun describes, if any; returns the device of this process."""
+    cuda = torch.cuda.is_available()
+    local = int(os.environ.get("LOCAL_RANK", 0))
+    if "WORLD_SIZE" in os.environ and not active():
+        dist.init_process_group("nccl" if cuda else "gloo")
+    if cuda:
+        torch.cuda.set_device(local)
+        return torch.device("cuda", local)
+    return torch.device("cpu")
+
+
+def stop() -> None:
+    """Leave the process group."""
+    if active():
+        dist.destroy_process_group()
+
+
+def barrier() -> None:
+    """Wait for all processes."""
+    if active():
+        dist.barrier()
+
+
+@torch.no_grad()
+def gather(batch: Tensor) -> Tensor:
+    """Tensors [N, ...] of all ranks as [world * N, ...], without gradient."""
+    if not active():
+        return batch
+    parts = [torch.empty_like(batch) for _ in range(world())]
+    dist.all_gather(parts, batch.contiguous())
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def shuffled(encode: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+    """Encode a batch with its samples dealt to other ranks, and bring the results home (MoCo's shuffling BN).
+
+    Args:
+        encode: [N, ...] to [N, ...], sample by sample but for BatchNorm statistics.
+        batch: [N, ...] of this rank, the same N on every rank.
+    """
+    if not active():
+        return encode(batch)
+    everyone = gather(batch)
+    order = torch.randperm(len(everyone), device=batch.device)
+    dist.broadcast(order, src=0)
+    mine = order.view(world(), -1)[rank()]
+    encoded = gather(encode(everyone[mine]))
+    home = torch.argsort(order).view(world(), -1)[rank()]
+    return encoded[home]
