@@ -1,0 +1,175 @@
+"""What every training loop shares: the schedule, and a journal that lets a killed run go on bit for bit."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fima.config import Optim
+
+State = dict[str, Any]
+
+
+def total_steps(optim: Optim, videos: int) -> int:
+    """Steps of a run: `steps` if given, else whole epochs."""
+    return optim.steps or optim.epochs * max(1, videos // optim.batch)
+
+
+def learning_rate(optim: Optim, step: int, steps: int, per_epoch: int) -> float:
+    """Learning rate of step 0, 1, ... of `steps`: half cosine, tenths at milestones, or constant, after a warm-up."""
+    if step < optim.warmup:
+        return optim.lr * (step + 1) / optim.warmup
+    if optim.per == "epoch" and steps > per_epoch:
+        progress = (step // per_epoch) / math.ceil(steps / per_epoch)
+    else:
+        progress = max(0, step - optim.warmup) / max(1, steps - optim.warmup)
+    if optim.schedule == "cosine":
+        return optim.lr * 0.5 * (1 + math.cos(math.pi * progress))
+    if optim.schedule == "steps":
+        return optim.lr * 0.1 ** sum(progress >= milestone for milestone in optim.milestones)
+    return optim.lr
+
+
+def build_optimizer(optim: Optim, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """SGD with momentum as in the paper, or AdamW; fused where the device has it."""
+    if optim.name == "sgd":
+        return torch.optim.SGD(
+            parameters, optim.lr, momentum=optim.momentum, weight_decay=optim.weight_decay, fused=True
+        )
+    return torch.optim.AdamW(
+        parameters, optim.lr, betas=(optim.momentum, 0.999), weight_decay=optim.weight_decay, fused=True
+    )
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give every parameter group the same rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def random_state() -> State:
+    """State of torch's generators: dropout and shuffling BN draw from them."""
+    state = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def set_random_state(state: State) -> None:
+    """Undo `random_state`."""
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Replace a file such that a kill leaves the old one or the new one, never half of it."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    write(part)
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+class Journal:
+    """The folder of a run: metrics.jsonl, checkpoint.pt and progress.json.
+
+    Args:
+        folder: made if missing.
+        every: steps between lines of metrics.
+        checkpoint_seconds: least time between checkpoints; it alters no result.
+        on_progress: called with (step, steps, metrics) whenever metrics are written.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        every: int = 10,
+        checkpoint_seconds: float = 60,
+        on_progress: Callable[[int, int, dict[str, float]], None] | None = None,
+        writes: bool = True,
+    ) -> None:
+        self.folder, self.every, self.checkpoint_seconds, self.writes = folder, every, checkpoint_seconds, writes
+        self.on_progress = on_progress
+        self._saved = self._began = time.monotonic()
+        self._first: int | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line: step and values."""
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Everything that is needed to go on."""
+        return self.folder / "checkpoint.pt"
+
+    def restore(self, device: torch.device) -> State | None:
+        """The last checkpoint, if any; metrics written after it are taken back, since their steps run again.
+
+        Raises:
+            ValueError: the file is damaged.
+        """
+        if not self.checkpoint.exists():
+            if self.writes:
+                self.metrics.unlink(missing_ok=True)
+            return None
+        try:
+            state: State = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, OSError) as error:
+            raise ValueError(f"{self.checkpoint}: cannot be read ({error}); delete it to start again") from error
+        if self.writes and self.metrics.exists():
+            kept = []
+            for line in self.metrics.read_text().splitlines():
+                try:
+                    entry = json.loads(line)
+                except json.JSONDecodeError:  # a kill cut the last line
+                    break
+                if entry["step"] <= state["step"]:
+                    kept.append(line)
+            write_atomically(self.metrics, lambda part: _write_text(part, "".join(line + "\n" for line in kept)))
+        return state
+
+    def due(self, step: int, steps: int) -> bool:
+        """Whether metrics of the finished step are to be written."""
+        return step % self.every == 0 or step == steps or step == 1
+
+    def log(self, step: int, steps: int, values: dict[str, float]) -> None:
+        """Append metrics of a finished step and tell who watches.
+
+        Raises:
+            FloatingPointError: a value is not finite.
+        """
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise FloatingPointError(
+                    f"{name} is {value} at step {step}; lower optim.lr, or raise contrast.temperature, or use float32"
+                )
+        if self._first is None:
+            self._first, self._began = step - 1, time.monotonic()
+        if not self.writes:
+            return
+        with self.metrics.open("a") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+        if self.on_progress:
+            self.on_progress(step, steps, values)
+
+    def save(self, step: int, steps: int, state: Callable[[], State]) -> None:
+        """Write a checkpoint if it is time or the run is over."""
+        now = time.monotonic()
+        if self.writes and (step == steps or now - self._saved >= self.checkpoint_seconds):
+            write_atomically(self.checkpoint, lambda part: torch.save({"step": step, **state()}, part))
+            self._saved = time.monotonic()
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text)

@@ -1,0 +1,314 @@
+"""Records to batches: frames are read and crops drawn per sample, pixels are worked on per batch.
+
+Randomness depends on (seed, epoch, video, purpose) alone: not on the number of data workers, not on what ran before,
+and switching a loss on draws nothing away from another view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from fima import augment, clips, video
+from fima.augment import Crop
+from fima.config import Augment, Clip, Settings
+from fima.datasets import Data, Record
+
+GIB = 2**30
+
+
+class Draw(IntEnum):
+    """What a stream of randomness is for."""
+
+    WINDOWS, SOURCE, TARGET, SOURCE_DIFFERENCE, TARGET_DIFFERENCE, SOURCE_PARTS, TARGET_PARTS = range(7)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The clips of one video as they were read, and what was drawn for them."""
+
+    clips: list[Tensor]  # each [T, H, W, 3] uint8; cropped already where the data are streamed
+    crops: list[Crop]  # one per clip, in pixels of the original frame
+    boxes: Tensor  # [clips, 4] crops normalised to the original frame
+    photometry: Tensor  # [views, 6]
+    label: int
+
+
+class Footage:
+    """Reads records: whole decoded videos kept in memory up to a bound, or streamed from the files.
+
+    Args:
+        data: `decoded` chooses; `memory_gib` bounds what is kept.
+    """
+
+    def __init__(self, data: Data) -> None:
+        self.in_memory = data.decoded == "memory"
+        self._room = data.memory_gib * GIB
+        self._kept: dict[Path, Tensor] = {}
+
+    def frames(self, record: Record) -> int:
+        """Raw frames of the record."""
+        if self.in_memory:
+            length = len(self._whole(record.path))
+        else:
+            length = video.index(record.path).frames
+        stop = length if record.stop is None else min(record.stop, length)
+        if stop <= record.start:
+            raise video.VideoError(
+                f"{record.path}: frames {record.start} to {record.stop} are asked for, but {length} decode; "
+                "correct the list or leave the video out"
+            )
+        return stop - record.start
+
+    def size(self, record: Record) -> tuple[int, int]:
+        """Height and width in pixels."""
+        if self.in_memory:
+            return self._whole(record.path).shape[1], self._whole(record.path).shape[2]
+        index = video.index(record.path)
+        return index.height, index.width
+
+    def read(
+        self, record: Record, frames: Sequence[clips.Frames], crops: Sequence[Crop], size: int
+    ) -> list[Tensor]:
+        """Clips [T, H, W, 3] uint8 for frame numbers that count from the record's start.
+
+        In memory they come whole, to be cropped in a batch; streamed they come cropped and resized by swscale.
+        """
+        if self.in_memory:
+            whole = self._whole(record.path)
+            return [whole[torch.from_numpy(numbers + record.start)] for numbers in frames]
+        union = np.unique(np.concatenate([numbers.ravel() for numbers in frames]))
+        places = [np.searchsorted(union, numbers).tolist() for numbers in frames]
+        wanted = [
+            video.Crop(crop.x0, crop.y0, crop.x1, crop.y1, size, tuple(place))
+            for crop, place in zip(crops, places, strict=True)
+        ]
+        return video.read(record.path, (union + record.start).tolist(), wanted)
+
+    def _whole(self, path: Path) -> Tensor:
+        if path not in self._kept:
+            decoded = video.read_all(path)
+            if decoded.nbytes > self._room:
+                return decoded
+            self._room -= decoded.nbytes
+            self._kept[path] = decoded
+        return self._kept[path]
+
+
+class Pretraining(Dataset[Sample]):
+    """Samples of pre-training, indexed by (epoch, video).
+
+    Args:
+        records: the videos.
+        footage: where frames come from.
+        settings: only what the losses that are on need is read.
+        parts: T' of the backbone's feature map, the number of sub-clips of L_Fra.
+        seed: of the run.
+    """
+
+    def __init__(
+        self, records: Sequence[Record], footage: Footage, settings: Settings, parts: int, seed: int
+    ) -> None:
+        self.records, self.footage, self.settings, self.seed = records, footage, settings, seed
+        self.parts = parts if settings.uses("fra") else 0
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        epoch, number = key
+        record, settings = self.records[number], self.settings
+        length, (height, width) = self.footage.frames(record), self.footage.size(record)
+
+        def rng(purpose: Draw) -> np.random.Generator:
+            return np.random.default_rng([self.seed, epoch, number, purpose])
+
+        starts = clips.windows(length, settings.clip, rng(Draw.WINDOWS))
+        views, parts, drawn = [], [], []
+        for start, view, part in zip(
+            starts, (Draw.SOURCE, Draw.TARGET), (Draw.SOURCE_PARTS, Draw.TARGET_PARTS), strict=True
+        ):
+            random = rng(view)
+            frames = [clips.clip_frames(start, length, settings.clip)]
+            crops = [augment.draw_crop(height, width, settings.augment, random)]
+            drawn.append(augment.draw_photometry(settings.augment, random))
+            if self.parts:
+                random = rng(part)
+                frames += list(clips.part_frames(start, length, settings.clip, self.parts))
+                crops += [augment.draw_crop(height, width, settings.augment, random) for _ in range(self.parts)]
+                parts += [augment.draw_photometry(settings.augment, random) for _ in range(self.parts)]
+            views.append((self.footage.read(record, frames, crops, settings.augment.size), crops))
+        if settings.uses("vd", "pix"):
+            for purpose in (Draw.SOURCE_DIFFERENCE, Draw.TARGET_DIFFERENCE):
+                drawn.append(augment.draw_photometry(settings.augment, rng(purpose)))
+        drawn += parts
+        # Clips in order: source, target, the source's sub-clips, the target's.
+        read = [views[0][0][0], views[1][0][0], *views[0][0][1:], *views[1][0][1:]]
+        crops = [views[0][1][0], views[1][1][0], *views[0][1][1:], *views[1][1][1:]]
+        boxes = torch.tensor([crop.box(height, width) for crop in crops])
+        return Sample(read, crops, boxes, torch.from_numpy(np.stack(drawn)), -1)
+
+
+class Classification(Dataset[Sample]):
+    """One random augmented clip of a labelled video, indexed by (epoch, video): fine-tuning and the SGD probe.
+
+    Args:
+        records: labelled videos.
+        footage: where frames come from.
+        clip: frames and stride.
+        augmentation: geometry and photometry; never blurred.
+        seed: of the run.
+        augmented: False takes the centre crop as it is, at a random time.
+    """
+
+    def __init__(
+        self, records: Sequence[Record], footage: Footage, clip: Clip, augmentation: Augment, seed: int, augmented: bool
+    ) -> None:
+        self.records, self.footage, self.clip, self.augmentation = records, footage, clip, augmentation
+        self.seed, self.augmented = seed, augmented
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        epoch, number = key
+        record = self.records[number]
+        length, (height, width) = self.footage.frames(record), self.footage.size(record)
+        random = np.random.default_rng([self.seed, epoch, number])
+        start = int(random.integers(0, clips.last_start(length, self.clip), endpoint=True))
+        if self.augmented:
+            crop = augment.draw_crop(height, width, self.augmentation, random)
+            drawn = augment.draw_photometry(self.augmentation, random, blur=False)
+        else:
+            crop = augment.centre_crop(height, width)
+            drawn = np.array([1, 1, 1, 0, 0, 0], np.float32)
+        read = self.footage.read(
+            record, [clips.clip_frames(start, length, self.clip)], [crop], self.augmentation.size
+        )
+        return Sample(read, [crop], torch.tensor([crop.box(height, width)]), torch.from_numpy(drawn)[None], _label(record))
+
+
+class Uniform(Dataset[Sample]):
+    """All test clips of a video: evenly spaced, centre crop, no augmentation; indexed by (0, video).
+
+    Args:
+        records: the videos.
+        footage: where frames come from.
+        clip: frames and stride.
+        size: side of a view in pixels.
+        count: clips per video.
+    """
+
+    def __init__(self, records: Sequence[Record], footage: Footage, clip: Clip, size: int, count: int) -> None:
+        self.records, self.footage, self.clip, self.size, self.count = records, footage, clip, size, count
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        record = self.records[key[1]]
+        length, (height, width) = self.footage.frames(record), self.footage.size(record)
+        frames = list(clips.uniform_clips(length, self.clip, self.count))
+        crops = [augment.centre_crop(height, width)] * self.count
+        read = self.footage.read(record, frames, crops, self.size)
+        return Sample(read, crops, torch.empty(0), torch.empty(0), -1 if record.label is None else record.label)
+
+
+def _label(record: Record) -> int:
+    if record.label is None:
+        raise ValueError(f"{record.path}: has no label, which classification needs; take a labelled data set")
+    return record.label
+
+
+def batches(
+    dataset: Dataset[Sample], keys: Sequence[Sequence[tuple[int, int]]], footage: Footage, workers: int
+) -> Iterator[list[Sample]]:
+    """Samples of each batch of (epoch, video) keys, in order, read ahead by `workers` processes (0: in this one).
+
+    Whole videos in memory are read in this process: cutting a window out of an array needs no help.
+    """
+    loader = DataLoader(
+        dataset,
+        batch_sampler=keys,  # type: ignore[arg-type]
+        num_workers=0 if footage.in_memory else workers,
+        collate_fn=list,
+        prefetch_factor=None if footage.in_memory or not workers else 2,
+    )
+    yield from loader
+
+
+def epoch_order(videos: int, seed: int, epoch: int) -> list[int]:
+    """The videos of an epoch in their random order."""
+    order: list[int] = np.random.default_rng([seed, epoch]).permutation(videos).tolist()
+    return order
+
+
+def training_keys(
+    videos: int, batch: int, steps: int, seed: int, start: int = 0, rank: int = 0, world: int = 1
+) -> list[list[tuple[int, int]]]:
+    """(epoch, video) of each remaining step for this rank; the rest of an epoch that fills no batch is left out.
+
+    Raises:
+        ValueError: a batch needs more videos than there are, or does not divide over the devices.
+    """
+    if batch > videos:
+        raise ValueError(f"optim.batch must not exceed the {videos} training videos, got {batch}; set optim.batch={videos}")
+    if batch % world:
+        raise ValueError(f"optim.batch must be a multiple of the {world} devices, got {batch}")
+    per_epoch, share = videos // batch, batch // world
+    keys, known = [], -1
+    order: list[int] = []
+    for step in range(start, steps):
+        epoch, place = divmod(step, per_epoch)
+        if epoch != known:
+            order, known = epoch_order(videos, seed, epoch), epoch
+        first = place * batch + rank * share
+        keys.append([(epoch, number) for number in order[first : first + share]])
+    return keys
+
+
+def pixels(samples: list[Sample], chosen: slice, footage: Footage, size: int, device: torch.device) -> Tensor:
+    """Some of the clips of each sample, cropped, flipped and resized: [B, clips, 3, T, size, size] in [0, 1]."""
+    shapes = {sample.clips[chosen][0].shape for sample in samples}
+    rows = []
+    # One call where the batch has one native size (streamed and embedded clips); otherwise video by video.
+    for part in [samples] if len(shapes) == 1 else [[sample] for sample in samples]:
+        frames = torch.stack([clip for sample in part for clip in sample.clips[chosen]]).to(device, non_blocking=True)
+        crops = [crop for sample in part for crop in sample.crops[chosen]]
+        if footage.in_memory:
+            out = augment.crop_resize(frames, crops, size)
+        else:
+            out = frames.permute(0, 4, 1, 2, 3).to(torch.float32).div_(255)
+            flip = torch.tensor([crop.flip for crop in crops], device=device)[:, None, None, None, None]
+            out = torch.where(flip, out.flip(-1), out)
+        rows.append(out.unflatten(0, (len(part), -1)))
+    return torch.cat(rows)
+
+
+def pretraining_views(samples: list[Sample], settings: Settings, footage: Footage, device: torch.device) -> dict[str, Tensor]:
+    """The views that `fima.model.FIMA` takes, for the losses that are on."""
+    size, scaling = settings.augment.size, settings.augment.difference
+    low = -1.0 if scaling == "raw" else 0.0
+    drawn = torch.stack([sample.photometry for sample in samples])  # [B, views, 6]
+    boxes = torch.stack([sample.boxes[:2] for sample in samples]).to(device)
+    views = {"source_box": boxes[:, 0], "target_box": boxes[:, 1]}
+    rgb = pixels(samples, slice(0, 2), footage, size, device)
+    for i, name in enumerate(("source", "target")):
+        views[name] = augment.photometry(rgb[:, i], drawn[:, i])
+        if settings.uses("vd", "pix"):
+            moved = augment.difference(rgb[:, i], scaling)
+            views[f"{name}_difference"] = augment.photometry(moved, drawn[:, 2 + i], low)
+    if settings.uses("fra"):
+        parts = pixels(samples, slice(2, None), footage, size, device).flatten(0, 1)
+        moved = augment.difference(parts, scaling)
+        count = len(parts) // len(samples)  # sub-clips of both views
+        parts = augment.photometry(moved, drawn[:, -count:].flatten(0, 1), low).unflatten(0, (len(samples), count))
+        views["source_parts"], views["target_parts"] = parts[:, : count // 2], parts[:, count // 2 :]
+    return views
