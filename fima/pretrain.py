@@ -1,0 +1,217 @@
+"""Self-supervised pre-training (section 4.1, appendix A.3).
+
+On its own:  python -m fima.pretrain settings.yaml --out runs/mine          (one device)
+             torchrun --nproc_per_node 4 -m fima.pretrain settings.yaml --out runs/mine
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from fima import backbones, datasets, distributed, losses, loop, views
+from fima.config import Settings
+from fima.datasets import Data, Record
+from fima.model import FIMA
+
+Progress = Callable[[int, int, dict[str, float]], None]
+
+
+def usable(data: Data, split: str, labelled: bool) -> tuple[datasets.Dataset, list[Record], list[str]]:
+    """A data set, the records of a split that decode, and one line per video that does not.
+
+    Raises:
+        datasets.DataError: nothing is left, or videos are broken and `data.broken` is fatal.
+    """
+    dataset = datasets.load(data)
+    records, problems = datasets.readable(data, dataset.split(split))
+    if labelled:
+        records = [record for record in records if record.label is not None]
+    if not records:
+        raise datasets.DataError(
+            f"{dataset.root}: no {'labelled ' if labelled else ''}video of the {split} split of {dataset.title} can be read; "
+            "check the folder with `fima-ablate data check`"
+        )
+    return dataset, records, problems
+
+
+def run(
+    settings: Settings,
+    data: Data,
+    seed: int,
+    folder: Path,
+    *,
+    workers: int = 0,
+    every: int = 10,
+    checkpoint_seconds: float = 60,
+    on_progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Pre-train, going on from the folder's checkpoint if there is one.
+
+    Args:
+        settings: the experiment.
+        data: its training videos; labels are not read.
+        seed: of weights, order, views and dropout.
+        folder: gets metrics.jsonl and checkpoint.pt (weights, optimiser, queues, generators, position in the data).
+        workers: processes that read videos ahead; alters no result.
+        every: steps between metrics.
+        checkpoint_seconds: least time between checkpoints; alters no result.
+        on_progress: called with (step, steps, metrics).
+
+    Returns:
+        Sizes, steps, seconds and the last losses, as plain JSON data.
+
+    Raises:
+        ValueError: settings, data or checkpoint do not fit; the line says which and the way out.
+        FloatingPointError: a loss is not finite.
+    """
+    device = distributed.start()
+    torch.manual_seed(seed)
+    _, records, problems = usable(data, "train", labelled=False)
+    optim = settings.optim
+    steps = loop.total_steps(optim, len(records))
+    model = FIMA(settings).to(device)
+    if settings.compute.channels_last:
+        model = model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    trained = list(model.trained())
+    optimizer = loop.build_optimizer(optim, trained)
+    scaler = torch.amp.GradScaler(device.type, enabled=settings.compute.precision == "float16" and device.type == "cuda")
+    journal = loop.Journal(folder, every, checkpoint_seconds, on_progress, writes=distributed.rank() == 0)
+    distributed.barrier()  # every rank reads the same resume point
+
+    start, spent = 0, 0.0
+    state = journal.restore(device)
+    if state is not None:
+        model.load_state_dict(state["model"])
+        start, spent = state["step"], state["seconds"]
+        if start < steps:
+            optimizer.load_state_dict(state["optimizer"])
+            scaler.load_state_dict(state["scaler"])
+            loop.set_random_state(state["random"])
+
+    footage = views.Footage(data)
+    parts = backbones.feature_shape(settings.backbone, settings.clip.frames, settings.augment.size)[1]
+    dataset = views.Pretraining(records, footage, settings, parts, seed)
+    rank, world = distributed.rank(), distributed.world()
+    keys = views.training_keys(len(records), optim.batch, steps, seed, start, rank, world)
+    step_model: nn.Module = model
+    if distributed.active():
+        # The class token of a shared decoder has no gradient without Fra. Queues are equal on all ranks by construction.
+        step_model = DistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=True)
+    weights = {name: float(getattr(settings.weights, name)) for name in settings.losses}
+    per_epoch = max(1, len(records) // optim.batch)
+    began = time.monotonic()
+    final: dict[str, float] = {} if state is None else state["final"]
+
+    def snapshot() -> loop.State:
+        return {
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "scaler": scaler.state_dict(),
+            "random": loop.random_state(),
+            "seconds": spent + time.monotonic() - began,
+            "final": final,
+        }
+
+    model.train()
+    for step, samples in enumerate(views.batches(dataset, keys, footage, workers), start):
+        batch = views.pretraining_views(samples, settings, footage, device)
+        rate = loop.learning_rate(optim, step, steps, per_epoch)
+        loop.set_learning_rate(optimizer, rate)
+        model.update_key_encoder()
+        terms, new_keys = step_model(batch)
+        loss = losses.total(terms, weights)  # Eq. (11)
+        optimizer.zero_grad(set_to_none=True)
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        model.enqueue(new_keys)  # after every loss has read the queues
+        done = step + 1
+        if journal.due(done, steps):
+            final = {"loss": loss.item(), **{name: term.item() for name, term in terms.items()}, "lr": rate}
+            journal.log(done, steps, final)
+        journal.save(done, steps, snapshot)
+    distributed.barrier()
+    seconds = spent + time.monotonic() - began
+    size = model.count_parameters()
+    return {
+        "parameters_paper_millions": size["paper"] / 1e6,
+        "parameters_millions": size["all"] / 1e6,
+        "steps": steps,
+        "videos": len(records),
+        "devices": world,
+        "broken": problems,
+        "final": final,
+        "seconds": seconds,
+        "seconds_per_step": seconds / steps,
+    }
+
+
+def load_backbone(settings: Settings, checkpoint: Path) -> nn.Module:
+    """The query encoder's backbone of a pre-trained model.
+
+    Raises:
+        ValueError: the checkpoint is damaged or of another architecture.
+    """
+    backbone = backbones.build(settings.backbone.model_copy(update={"weights": None}))
+    try:
+        state: dict[str, Tensor] = torch.load(checkpoint, map_location="cpu", weights_only=True)["model"]
+        prefix = "query.backbone."
+        backbone.load_state_dict({name[len(prefix) :]: t for name, t in state.items() if name.startswith(prefix)})
+    except (RuntimeError, EOFError, OSError, KeyError) as error:
+        raise ValueError(
+            f"{checkpoint}: holds no {settings.backbone.name} backbone ({str(error).splitlines()[0]}); pre-train it again"
+        ) from error
+    return backbone
+
+
+def main() -> None:
+    """Pre-train from a YAML file of settings."""
+    import yaml
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("settings", type=Path, help="YAML with `data:` and any settings of fima.config.Settings")
+    parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint.pt, metrics.jsonl and result.json")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=2, help="processes that read videos ahead")
+    arguments = parser.parse_args()
+    try:
+        tree = yaml.safe_load(arguments.settings.read_text())
+        data = Data.model_validate(tree.pop("data"))
+        settings = Settings.model_validate(tree)
+        torch.set_num_threads(max(1, torch.get_num_threads()))
+        with Bar(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+            console=Console(stderr=True), disable=distributed.rank() > 0,
+        ) as bar:  # fmt: skip
+            task = bar.add_task("pre-training", total=None)
+            began, first = time.monotonic(), [0]
+
+            def show(step: int, steps: int, values: dict[str, float]) -> None:
+                first[0] = first[0] or step
+                rate = (step - first[0]) * settings.optim.batch / max(1e-9, time.monotonic() - began)
+                text = " ".join(f"{name} {value:.3f}" for name, value in values.items() if name != "lr")
+                bar.update(task, completed=step, total=steps, description=f"{text}  {rate:.1f} videos/s")
+
+            result = run(settings, data, arguments.seed, arguments.out, workers=arguments.workers, on_progress=show)
+    except (OSError, ValueError, FloatingPointError, KeyError) as error:
+        raise SystemExit(f"{arguments.settings}: {error}") from error
+    finally:
+        distributed.stop()
+    if distributed.rank() == 0:
+        (arguments.out / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
