@@ -10,6 +10,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from fima import backbones, datasets, distributed, losses, loop, views
+from fima import backbones, datasets, distributed, loop, losses, views
 from fima.config import Settings
 from fima.datasets import Data, Record
 from fima.model import FIMA
@@ -28,6 +29,9 @@ Progress = Callable[[int, int, dict[str, float]], None]
 def usable(data: Data, split: str, labelled: bool) -> tuple[datasets.Dataset, list[Record], list[str]]:
     """A data set, the records of a split that decode, and one line per video that does not.
 
+    Without labels each file is one record from its first to its last frame: pre-training sees the whole video, even
+    where a list cuts it into labelled segments.
+
     Raises:
         datasets.DataError: nothing is left, or videos are broken and `data.broken` is fatal.
     """
@@ -35,6 +39,9 @@ def usable(data: Data, split: str, labelled: bool) -> tuple[datasets.Dataset, li
     records, problems = datasets.readable(data, dataset.split(split))
     if labelled:
         records = [record for record in records if record.label is not None]
+    else:
+        whole = {record.path: replace(record, label=None, start=0, stop=None) for record in records}
+        records = list(whole.values())
     if not records:
         raise datasets.DataError(
             f"{dataset.root}: no {'labelled ' if labelled else ''}video of the {split} split of {dataset.title} can be read; "
@@ -83,7 +90,9 @@ def run(
         model = model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     trained = list(model.trained())
     optimizer = loop.build_optimizer(optim, trained)
-    scaler = torch.amp.GradScaler(device.type, enabled=settings.compute.precision == "float16" and device.type == "cuda")
+    scaler = torch.amp.GradScaler(
+        device.type, enabled=settings.compute.precision == "float16" and device.type == "cuda"
+    )
     journal = loop.Journal(folder, every, checkpoint_seconds, on_progress, writes=distributed.rank() == 0)
     distributed.barrier()  # every rank reads the same resume point
 
@@ -182,7 +191,9 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("settings", type=Path, help="YAML with `data:` and any settings of fima.config.Settings")
-    parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint.pt, metrics.jsonl and result.json")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder of checkpoint.pt, metrics.jsonl and result.json"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="processes that read videos ahead")
     arguments = parser.parse_args()

@@ -74,9 +74,7 @@ class Footage:
         index = video.index(record.path)
         return index.height, index.width
 
-    def read(
-        self, record: Record, frames: Sequence[clips.Frames], crops: Sequence[Crop], size: int
-    ) -> list[Tensor]:
+    def read(self, record: Record, frames: Sequence[clips.Frames], crops: Sequence[Crop], size: int) -> list[Tensor]:
         """Clips [T, H, W, 3] uint8 for frame numbers that count from the record's start.
 
         In memory they come whole, to be cropped in a batch; streamed they come cropped and resized by swscale.
@@ -113,9 +111,7 @@ class Pretraining(Dataset[Sample]):
         seed: of the run.
     """
 
-    def __init__(
-        self, records: Sequence[Record], footage: Footage, settings: Settings, parts: int, seed: int
-    ) -> None:
+    def __init__(self, records: Sequence[Record], footage: Footage, settings: Settings, parts: int, seed: int) -> None:
         self.records, self.footage, self.settings, self.seed = records, footage, settings, seed
         self.parts = parts if settings.uses("fra") else 0
 
@@ -189,10 +185,10 @@ class Classification(Dataset[Sample]):
         else:
             crop = augment.centre_crop(height, width)
             drawn = np.array([1, 1, 1, 0, 0, 0], np.float32)
-        read = self.footage.read(
-            record, [clips.clip_frames(start, length, self.clip)], [crop], self.augmentation.size
+        read = self.footage.read(record, [clips.clip_frames(start, length, self.clip)], [crop], self.augmentation.size)
+        return Sample(
+            read, [crop], torch.tensor([crop.box(height, width)]), torch.from_numpy(drawn)[None], _label(record)
         )
-        return Sample(read, [crop], torch.tensor([crop.box(height, width)]), torch.from_numpy(drawn)[None], _label(record))
 
 
 class Uniform(Dataset[Sample]):
@@ -259,7 +255,9 @@ def training_keys(
         ValueError: a batch needs more videos than there are, or does not divide over the devices.
     """
     if batch > videos:
-        raise ValueError(f"optim.batch must not exceed the {videos} training videos, got {batch}; set optim.batch={videos}")
+        raise ValueError(
+            f"optim.batch must not exceed the {videos} training videos, got {batch}; set optim.batch={videos}"
+        )
     if batch % world:
         raise ValueError(f"optim.batch must be a multiple of the {world} devices, got {batch}")
     per_epoch, share = videos // batch, batch // world
@@ -292,7 +290,9 @@ def pixels(samples: list[Sample], chosen: slice, footage: Footage, size: int, de
     return torch.cat(rows)
 
 
-def pretraining_views(samples: list[Sample], settings: Settings, footage: Footage, device: torch.device) -> dict[str, Tensor]:
+def pretraining_views(
+    samples: list[Sample], settings: Settings, footage: Footage, device: torch.device
+) -> dict[str, Tensor]:
     """The views that `fima.model.FIMA` takes, for the losses that are on."""
     size, scaling = settings.augment.size, settings.augment.difference
     low = -1.0 if scaling == "raw" else 0.0

@@ -1,0 +1,114 @@
+"""What a stage does: the one place where the suite calls `fima`. Runs in the worker process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ablations.plan import Stage
+from ablations.store import Store
+
+Progress = Callable[[int, int, dict[str, float]], None]
+
+
+def execute(stage: Stage, store: Store, workers: int, on_progress: Progress) -> dict[str, Any]:
+    """Run a stage in its folder, going on from what a killed run left there.
+
+    Args:
+        stage: what to do; what it needs is done.
+        store: where its folder and those of its needs are.
+        workers: processes that read videos ahead; alters no result.
+        on_progress: called with (step, steps, metrics).
+
+    Returns:
+        The result, as plain JSON data.
+
+    Raises:
+        ValueError, OSError, FloatingPointError: one line that names what is wrong and the way out.
+    """
+    began = time.monotonic()
+    result = _KINDS[stage.kind](stage, store, workers, on_progress)
+    result.setdefault("seconds", time.monotonic() - began)
+    return result
+
+
+def _pretrain(stage: Stage, store: Store, workers: int, on_progress: Progress) -> dict[str, Any]:
+    from fima import pretrain
+
+    settings, data = _settings(stage), _data(stage)
+    folder = store.folder(stage.uid)
+    return pretrain.run(settings, data, stage.seed, folder, workers=workers, on_progress=on_progress)
+
+
+def _features(stage: Stage, store: Store, workers: int, on_progress: Progress) -> dict[str, Any]:
+    from fima import pretrain
+    from fima.evaluate import features
+
+    settings = _settings(stage)
+    backbone = pretrain.load_backbone(settings, _checkpoint(stage, store))
+    folder = store.folder(stage.uid)
+    return features.extract(
+        backbone, settings, _data(stage), stage.config["clips"], folder, workers=workers, on_progress=on_progress
+    )
+
+
+def _linear(stage: Stage, store: Store, workers: int, on_progress: Progress) -> dict[str, Any]:
+    from fima import pretrain
+    from fima.config import Linear
+    from fima.evaluate import features, linear
+
+    chosen = Linear.model_validate(stage.config["linear"])
+    if chosen.protocol == "logistic":
+        return linear.logistic(features.read(store.folder(stage.needs[0])), stage.seed)
+    settings = _settings(stage)
+    backbone = pretrain.load_backbone(settings, _checkpoint(stage, store))
+    folder = store.folder(stage.uid)
+    return linear.sgd(
+        backbone, settings, chosen, _data(stage), stage.seed, folder, workers=workers, on_progress=on_progress
+    )
+
+
+def _finetune(stage: Stage, store: Store, workers: int, on_progress: Progress) -> dict[str, Any]:
+    from fima import pretrain
+    from fima.config import Finetune
+    from fima.evaluate import finetune
+
+    settings = _settings(stage)
+    backbone = pretrain.load_backbone(settings, _checkpoint(stage, store))
+    chosen, folder = Finetune.model_validate(stage.config["finetune"]), store.folder(stage.uid)
+    return finetune.run(
+        backbone, settings, chosen, _data(stage), stage.seed, folder, workers=workers, on_progress=on_progress
+    )
+
+
+def _retrieval(stage: Stage, store: Store, workers: int, on_progress: Progress) -> dict[str, Any]:
+    from fima.evaluate import features, retrieval
+
+    return retrieval.run(features.read(store.folder(stage.needs[0])))
+
+
+_KINDS = {
+    "pretrain": _pretrain,
+    "features": _features,
+    "linear": _linear,
+    "finetune": _finetune,
+    "retrieval": _retrieval,
+}
+
+
+def _settings(stage: Stage) -> Any:
+    from fima.config import Settings
+
+    return Settings.model_validate(stage.config["settings"])
+
+
+def _data(stage: Stage) -> Any:
+    from fima.datasets import Data
+
+    return Data.model_validate(stage.config["where"]["data"])
+
+
+def _checkpoint(stage: Stage, store: Store) -> Path:
+    return store.folder(stage.needs[0]) / "checkpoint.pt"

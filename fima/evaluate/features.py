@@ -1,0 +1,166 @@
+"""Features of uniform clips, extracted once for every evaluation that leaves the encoder as it is."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fima import augment, distributed, loop, views
+from fima.config import Settings
+from fima.datasets import Data, Record
+from fima.model import PRECISION, pooled
+from fima.pretrain import Progress, usable
+
+FILE = "features.npz"
+CHUNK = 8  # videos read together
+SLICE = 16  # clips encoded together: what fits beside I3D at 224
+
+
+@dataclass(frozen=True)
+class Features:
+    """Pooled encoder features of both splits.
+
+    Attributes:
+        train, test: [videos, clips, C] float32.
+        train_labels, test_labels: [videos] int64.
+        train_groups: [videos] names; videos of one group (subject, recording) are never parted by a development split.
+    """
+
+    train: NDArray[np.float32]
+    test: NDArray[np.float32]
+    train_labels: NDArray[np.int64]
+    test_labels: NDArray[np.int64]
+    train_groups: NDArray[np.str_]
+
+
+def read(folder: Path) -> Features:
+    """Features that `extract` left in a folder.
+
+    Raises:
+        ValueError: the file is missing or damaged.
+    """
+    path = folder / FILE
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return Features(**{name: file[name] for name in Features.__dataclass_fields__})
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{path}: cannot be read ({error}); delete its folder and extract again") from error
+
+
+def prepared(backbone: nn.Module, settings: Settings, device: torch.device) -> nn.Module:
+    """The encoder on its device and in its memory format."""
+    backbone = backbone.to(device)
+    if settings.compute.channels_last:
+        backbone = backbone.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return backbone
+
+
+def encode(backbone: nn.Module, clips: Tensor, settings: Settings) -> Tensor:
+    """Normalised clips [N, 3, T, H, W] to pooled features [N, C] in float32."""
+    if settings.compute.channels_last:
+        clips = clips.contiguous(memory_format=torch.channels_last_3d)
+    precision = PRECISION[settings.compute.precision]
+    with torch.autocast(clips.device.type, precision, enabled=precision is not torch.float32):
+        features: Tensor = backbone(clips)
+    return pooled(features.float())
+
+
+@torch.no_grad()
+def uniform_features(
+    backbone: nn.Module, samples: list[views.Sample], footage: views.Footage, settings: Settings, device: torch.device
+) -> Tensor:
+    """[videos, clips, C] of samples of `views.Uniform`; the backbone must be in eval mode."""
+    clips = views.pixels(samples, slice(None), footage, settings.augment.size, device)
+    flat = augment.normalise(clips.flatten(0, 1))
+    return torch.cat([encode(backbone, part, settings) for part in flat.split(SLICE)]).unflatten(0, clips.shape[:2])
+
+
+def chunks(videos: int, done: int = 0) -> list[list[tuple[int, int]]]:
+    """Keys of `views.Uniform` for all videos from `done` on, some at a time."""
+    return [[(0, number) for number in range(at, min(at + CHUNK, videos))] for at in range(done, videos, CHUNK)]
+
+
+def extract(
+    backbone: nn.Module,
+    settings: Settings,
+    data: Data,
+    count: int,
+    folder: Path,
+    *,
+    workers: int = 0,
+    checkpoint_seconds: float = 60,
+    on_progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Encode `count` uniform clips of each labelled video of both splits; a killed run goes on.
+
+    Args:
+        backbone: the encoder.
+        settings: clip, size of a view and precision are read.
+        data: training and test videos.
+        count: clips per video.
+        folder: gets features.npz.
+        workers: processes that read videos ahead; alters no result.
+        checkpoint_seconds: least time between checkpoints; alters no result.
+        on_progress: called with (videos done, videos, {}).
+
+    Returns:
+        Numbers of videos, what was broken, seconds, as plain JSON data.
+    """
+    device = distributed.start()
+    backbone = prepared(backbone, settings, device).eval()
+    splits: dict[str, list[Record]] = {}
+    problems: list[str] = []
+    for split in ("train", "test"):
+        dataset, splits[split], bad = usable(data, split, labelled=True)
+        problems += bad
+    records = splits["train"] + splits["test"]
+    journal = loop.Journal(folder, 1, checkpoint_seconds)
+    state = journal.restore(device)
+    encoded: list[Tensor] = [] if state is None else [state["features"]]
+    done, spent = (0, 0.0) if state is None else (state["step"], state["seconds"])
+    footage = views.Footage(data)
+    uniform = views.Uniform(records, footage, settings.clip, settings.augment.size, count)
+    began = time.monotonic()
+
+    def snapshot() -> loop.State:
+        return {"features": torch.cat(encoded), "seconds": spent + time.monotonic() - began}
+
+    for samples in views.batches(uniform, chunks(len(records), done), footage, workers):
+        encoded.append(uniform_features(backbone, samples, footage, settings, device).cpu())
+        done += len(samples)
+        if on_progress:
+            on_progress(done, len(records), {})
+        if done < len(records):
+            journal.save(done, len(records), snapshot)
+    everything = torch.cat(encoded).numpy()
+    train = len(splits["train"])
+    arrays = {
+        "train": everything[:train],
+        "test": everything[train:],
+        "train_labels": np.array([record.label for record in splits["train"]], np.int64),
+        "test_labels": np.array([record.label for record in splits["test"]], np.int64),
+        "train_groups": np.array([record.group for record in splits["train"]]),
+    }
+
+    def save(part: Path) -> None:
+        with part.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+
+    loop.write_atomically(folder / FILE, save)
+    journal.checkpoint.unlink(missing_ok=True)
+    return {
+        "train_videos": train,
+        "test_videos": len(records) - train,
+        "classes": len(dataset.classes),
+        "clips": count,
+        "channels": int(everything.shape[-1]),
+        "broken": problems,
+        "seconds": spent + time.monotonic() - began,
+    }
