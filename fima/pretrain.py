@@ -44,8 +44,8 @@ def usable(data: Data, split: str, labelled: bool) -> tuple[datasets.Dataset, li
         records = list(whole.values())
     if not records:
         raise datasets.DataError(
-            f"{dataset.root}: no {'labelled ' if labelled else ''}video of the {split} split of {dataset.title} can be read; "
-            "check the folder with `fima-ablate data check`"
+            f"{dataset.root}: no {'labelled ' if labelled else ''}video of the {split} split of {dataset.title} "
+            "can be read; check the folder with `fima-ablate data check`"
         )
     return dataset, records, problems
 
@@ -113,7 +113,7 @@ def run(
     keys = views.training_keys(len(records), optim.batch, steps, seed, start, rank, world)
     step_model: nn.Module = model
     if distributed.active():
-        # The class token of a shared decoder has no gradient without Fra. Queues are equal on all ranks by construction.
+        # A shared decoder's class token has no gradient without Fra. Queues are equal on all ranks by construction.
         step_model = DistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=True)
     weights = {name: float(getattr(settings.weights, name)) for name in settings.losses}
     per_epoch = max(1, len(records) // optim.batch)
@@ -177,7 +177,8 @@ def load_backbone(settings: Settings, checkpoint: Path) -> nn.Module:
         backbone.load_state_dict({name[len(prefix) :]: t for name, t in state.items() if name.startswith(prefix)})
     except (RuntimeError, EOFError, OSError, KeyError) as error:
         raise ValueError(
-            f"{checkpoint}: holds no {settings.backbone.name} backbone ({str(error).splitlines()[0]}); pre-train it again"
+            f"{checkpoint}: holds no {settings.backbone.name} backbone ({str(error).splitlines()[0]}); "
+            "pre-train it again"
         ) from error
     return backbone
 

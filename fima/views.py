@@ -55,10 +55,7 @@ class Footage:
 
     def frames(self, record: Record) -> int:
         """Raw frames of the record."""
-        if self.in_memory:
-            length = len(self._whole(record.path))
-        else:
-            length = video.index(record.path).frames
+        length = len(self._whole(record.path)) if self.in_memory else video.index(record.path).frames
         stop = length if record.stop is None else min(record.stop, length)
         if stop <= record.start:
             raise video.VideoError(
