@@ -1,0 +1,366 @@
+"""fima-ablate: one YAML per table in, trained models, MLflow runs and tables out.
+
+Nothing heavy is imported at the top: `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from ablations.plan import Plan
+    from ablations.store import Store
+
+BAD_INPUT, FAILED = 2, 1
+
+app = typer.Typer(
+    name="fima-ablate",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""Which part of FIMA matters? Trains, evaluates and tabulates the paper's ablations.
+
+    A [bold]study[/] (studies/*.yaml) is one table: its rows, metrics, printed numbers and claims. A [bold]profile[/]
+    (studies/profiles/*.yaml) says how large: [cyan]demo[/] runs in minutes on two cores with embedded videos,
+    [cyan]ucf101-i3d[/] is the paper's recipe. The same command runs either.
+
+    [dim]fima-ablate run studies/table3d_beta.yaml[/]                      a table in minutes, no data, no GPU
+    [dim]fima-ablate plan[/]                                               what all thirteen tables cost, and share
+    [dim]fima-ablate run studies/table3d_beta.yaml --profile ucf101-i3d --data-root /data[/]   the paper's table 3d
+
+    Start again after any interruption with the same command: what is done is kept, the rest goes on where it was.
+    """,
+)
+data_app = typer.Typer(no_args_is_help=True, help="Check a data set before a run depends on it.")
+app.add_typer(data_app, name="data")
+
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[STUDY | KEY=VALUE]...",
+        help="Study files or names (table3d_beta), and settings that override profile and study, such as "
+        "optim.steps=50, data.root=/videos, linear.clips=3. `all` is every study.",
+        show_default=False,
+    ),
+]
+ProfileName = Annotated[
+    str, typer.Option("--profile", "-p", help="How large: a name in studies/profiles, or a file.", show_default=True)
+]
+DataRoot = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data-root",
+        help="Folder of the real videos, for all roles, or ROLE=DIR for one of pretrain, ucf101, hmdb51. Repeatable.",
+        show_default=False,
+    ),
+]
+Seeds = Annotated[
+    str | None,
+    typer.Option("--seeds", help="Seeds as a list, 0,1,2. Default: the study's, else the profile's.", show_default=False),
+]
+Metrics = Annotated[
+    str | None,
+    typer.Option(
+        "--metrics",
+        help="What to measure, such as lin/ucf101,ft/hmdb51,R1/ucf101. Default: what both study and profile name.",
+        show_default=False,
+    ),
+]
+StoreRoot = Annotated[Path, typer.Option("--store", help="Folder of runs; the truth about what is done.")]
+Reports = Annotated[Path, typer.Option("--reports", help="Folder of tables and plots.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+@app.command()
+def run(
+    words: Words = None,
+    profile: ProfileName = "demo",
+    data_root: DataRoot = None,
+    seeds: Seeds = None,
+    metrics: Metrics = None,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, help="Stages side by side; the cores are shared out evenly.")
+    ] = 1,
+    workers: Annotated[
+        int, typer.Option("--workers", min=0, help="Processes per stage that read videos ahead; alters no result.")
+    ] = 2,
+    store: StoreRoot = Path("runs"),
+    reports: Reports = Path("reports"),
+    track: Annotated[
+        bool, typer.Option("--mlflow/--no-mlflow", help="Mirror into MLflow (MLFLOW_TRACKING_URI, else mlflow.db).")
+    ] = True,
+) -> None:
+    """Train and evaluate what is missing, then write the tables.
+
+    Stages that rows or studies share run once. Stop it at any time; the same command goes on.
+
+    Exit code: 0 all done, 1 some stage failed (the others ran, the table shows what there is), 2 bad input.
+    """
+    if not words or all("=" in word for word in words):
+        raise typer.BadParameter("name a study, such as studies/table3d_beta.yaml, or `all`; `fima-ablate list` shows them")
+    planned = _plan(words, profile, data_root, seeds, metrics)
+    from rich.console import Console
+
+    from ablations import engine
+    from ablations.store import Store
+
+    console = Console(stderr=True)
+    for line in planned.lines():
+        console.print(line, highlight=False)
+    truth = Store(store.resolve())
+    tracker = _tracker(truth, planned) if track else None
+    try:
+        outcome = engine.run(
+            planned,
+            truth,
+            jobs=jobs,
+            workers=workers,
+            console=console,
+            on_finished=tracker.stage_finished if tracker else None,
+        )
+        paths = _report(planned, truth, reports)
+    finally:
+        if tracker:
+            tracker.close()
+    if tracker:
+        tracker.attach(paths)
+    for lines in outcome.lines():
+        console.print(lines, highlight=False)
+    if outcome.failed:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def plan(
+    words: Words = None,
+    profile: ProfileName = "demo",
+    data_root: DataRoot = None,
+    seeds: Seeds = None,
+    metrics: Metrics = None,
+    store: StoreRoot = Path("runs"),
+    as_json: AsJson = False,
+) -> None:
+    """Show rows, distinct stages, what sharing saves and what is done already. Runs nothing.
+
+    Without a STUDY: all of them.
+    """
+    planned = _plan(words, profile, data_root, seeds, metrics)
+    from ablations.store import Store
+
+    truth = Store(store.resolve())
+    done = [uid for uid in planned.stages if truth.status(uid).state == "done"]
+    if as_json:
+        print(json.dumps(planned.as_json(done), indent=2, ensure_ascii=False))
+        return
+    for line in planned.lines(done, every_stage=True):
+        typer.echo(line)
+
+
+@app.command()
+def report(
+    words: Words = None,
+    profile: ProfileName = "demo",
+    data_root: DataRoot = None,
+    seeds: Seeds = None,
+    metrics: Metrics = None,
+    store: StoreRoot = Path("runs"),
+    reports: Reports = Path("reports"),
+) -> None:
+    """Write tables and plots again from what the store holds. Runs nothing; missing cells stay empty.
+
+    Without a STUDY: all of them that have a result.
+    """
+    planned = _plan(words, profile, data_root, seeds, metrics)
+    from ablations.store import Store
+
+    _report(planned, Store(store.resolve()), reports, only_measured=not words)
+
+
+@app.command()
+def status(store: StoreRoot = Path("runs"), as_json: AsJson = False) -> None:
+    """Show the stages of the store: done, running, interrupted, failed and why."""
+    from ablations.store import Store
+
+    truth = Store(store.resolve())
+    rows = [truth.describe(uid) for uid in truth.uids()]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    if not rows:
+        typer.echo(f"{store}: no stages yet; start with fima-ablate run studies/table3d_beta.yaml")
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("stage", "state", "progress", "seconds", "note", box=None)
+    for row in rows:
+        seconds = "" if row["seconds"] is None else f"{row['seconds']:.0f}"
+        table.add_row(row["uid"], row["state"], row["progress"] or "", seconds, row["error"] or "")
+    Console().print(table)
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[row["state"]] = counts.get(row["state"], 0) + 1
+    typer.echo(", ".join(f"{count} {state}" for state, count in counts.items()))
+
+
+@app.command("list")
+def list_(as_json: AsJson = False) -> None:
+    """Show the studies and the profiles that exist."""
+    from ablations import spec
+
+    studies = [spec.load_study(path) for path in spec.study_files()]
+    profiles = [spec.load_profile(str(path)) for path in spec.profile_files()]
+    if as_json:
+        found = {
+            "studies": [{"study": s.study, "title": s.title, "rows": len(s.rows)} for s in studies],
+            "profiles": [{"profile": p.profile, "title": p.title, "scale": p.scale} for p in profiles],
+        }
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    typer.echo("Studies (fima-ablate run NAME)")
+    for s in studies:
+        typer.echo(f"  {s.study:24} {len(s.rows)} rows  {s.title}")
+    typer.echo("\nProfiles (--profile NAME)")
+    for p in profiles:
+        typer.echo(f"  {p.profile:24} {p.title}")
+
+
+@app.command()
+def sync(
+    words: Words = None,
+    profile: ProfileName = "demo",
+    data_root: DataRoot = None,
+    seeds: Seeds = None,
+    metrics: Metrics = None,
+    store: StoreRoot = Path("runs"),
+    reports: Reports = Path("reports"),
+) -> None:
+    """Copy into MLflow what a dead server missed. The store is the truth; nothing is logged twice.
+
+    Without a STUDY: all of them.
+    """
+    planned = _plan(words, profile, data_root, seeds, metrics)
+    from ablations.store import Store
+
+    tracker = _tracker(Store(store.resolve()), planned)
+    tracker.close()
+    tracker.attach(_written(planned, reports))
+
+
+@data_app.command("check")
+def check(
+    root: Annotated[Path, typer.Argument(help="Folder of a data set.", show_default=False)],
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name", help="ucf101, hmdb51, kinetics400, diving48 or folder. Default: seen from the files.",
+            show_default=False,
+        ),
+    ] = None,
+    fold: Annotated[int, typer.Option("--fold", min=1, max=3, help="Official split of UCF101 and HMDB51.")] = 1,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Processes; default: one a core.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Decode every video once: report broken, short, missing, unlisted and mislabelled files, and write the index.
+
+    Runs on the same data later start at once. Stop it at any time; what is indexed stays indexed.
+
+    Exit code: 0 all is well, 1 something was found, 2 bad input.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from fima import check as checking
+
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=Console(stderr=True), transient=True,
+    ) as bar:  # fmt: skip
+        task = bar.add_task("reading videos", total=None)
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        found = checking.run(root, name, jobs or os.cpu_count() or 1, show, fold)
+    if as_json:
+        print(json.dumps(found.as_json(), indent=2, ensure_ascii=False))
+    else:
+        for line in found.lines():
+            typer.echo(line)
+    if not found.clean:
+        raise typer.Exit(FAILED)
+
+
+def _plan(
+    words: list[str] | None, profile: str, roots: list[str] | None, seeds: str | None, metrics: str | None
+) -> Plan:
+    """Studies and overrides of a command line, planned."""
+    from ablations import plan as planning
+    from ablations import spec
+
+    names = [word for word in words or [] if "=" not in word]
+    overrides = [word for word in words or [] if "=" in word]
+    paths = spec.study_files() if not names or names == ["all"] else [spec.find_study(name) for name in names]
+    studies = [spec.load_study(path) for path in paths]
+    chosen = spec.apply_roots(spec.load_profile(profile), roots or [])
+    return planning.build(studies, chosen, overrides, _seeds(seeds), metrics.split(",") if metrics else None)
+
+
+def _seeds(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    try:
+        return sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        raise typer.BadParameter(f"--seeds takes whole numbers with commas, such as 0,1,2; got {text}") from None
+
+
+def _tracker(store: Store, planned: Plan) -> Any:
+    from ablations.tracking import Tracker
+
+    return Tracker(store, planned)
+
+
+def _report(planned: Plan, store: Store, reports: Path, only_measured: bool = False) -> dict[str, list[Path]]:
+    """Write and name the tables; returns the files of each study."""
+    from ablations import report as reporting
+
+    written: dict[str, list[Path]] = {}
+    for table in reporting.build(planned, store):
+        if only_measured and not table.measured:
+            continue
+        written[table.study] = reporting.write(table, reports / planned.profile.profile / table.study)
+        typer.echo(table.text())
+        typer.echo(f"{reports / planned.profile.profile / table.study}/ holds table.md .tex .csv .json, plot.png .pdf\n")
+    return written
+
+
+def _written(planned: Plan, reports: Path) -> dict[str, list[Path]]:
+    folders = {row.study.study: reports / planned.profile.profile / row.study.study for row in planned.rows}
+    return {study: sorted(folder.glob("[tp]*.*")) for study, folder in folders.items() if folder.is_dir()}
+
+
+def _stop(message: str, code: int) -> NoReturn:
+    """One line on stderr, no traceback."""
+    print(f"fima-ablate: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def main() -> None:
+    """Entry point: what the user can mend is one line, what is our fault is a traceback."""
+    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+    try:
+        app()
+    except (ValueError, OSError) as error:
+        _stop(str(error), BAD_INPUT)
+    except KeyboardInterrupt:
+        _stop("stopped; the same command goes on from here", 130)

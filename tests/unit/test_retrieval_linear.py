@@ -1,0 +1,96 @@
+"""Retrieval and the logistic probe on features whose answer is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fima.evaluate import features, linear, retrieval
+from fima.evaluate.features import Features
+
+
+def clusters(noise: float, classes: int = 4, per_class: int = 8, width: int = 6, seed: int = 0) -> Features:
+    """Videos of three clips around one direction per class."""
+    rng = np.random.default_rng(seed)
+    centres = np.eye(width)[:classes]
+    labels = np.repeat(np.arange(classes), per_class)
+
+    def draw() -> np.ndarray:
+        return (centres[labels][:, None] + noise * rng.normal(size=(len(labels), 3, width))).astype(np.float32)
+
+    groups = np.array([f"g{i}" for i in range(len(labels))])
+    return Features(draw(), draw(), labels, labels, groups)
+
+
+def test_recall_against_loops() -> None:
+    data = clusters(noise=0.6)
+    train, test = data.train.astype(np.float64).mean(1), data.test.astype(np.float64).mean(1)
+    for k, value in ((1, "R1"), (5, "R5"), (10, "R10"), (20, "R20")):
+        hits = 0
+        for query, label in zip(test, data.test_labels, strict=True):
+            cosine = [q @ query / np.linalg.norm(q) / np.linalg.norm(query) for q in train]
+            nearest = sorted(range(len(train)), key=lambda i: -cosine[i])[:k]
+            hits += any(data.train_labels[i] == label for i in nearest)
+        assert retrieval.recall(data)[value] == pytest.approx(100 * hits / len(test))
+
+
+def test_recall_grows_with_k_and_ignores_length() -> None:
+    data = clusters(noise=0.8)
+    values = list(retrieval.recall(data).values())
+    assert values == sorted(values)
+    assert values[0] < 100
+    longer = Features(data.train * 7, data.test * 0.1, data.train_labels, data.test_labels, data.train_groups)
+    assert retrieval.recall(longer) == retrieval.recall(data)
+
+
+def test_logistic_probe_separates_what_is_separable_and_says_what_it_chose() -> None:
+    result = linear.logistic(clusters(noise=0.05), seed=0)
+    assert result["top1"] == 100
+    assert result["penalty"] in linear.PENALTIES
+    assert "on 8 of 32 training videos" in result["penalty_choice"]
+    assert result["protocol"] == "logistic regression on frozen features, 3 clips averaged"
+
+
+def test_test_labels_choose_nothing() -> None:
+    data = clusters(noise=0.5)
+    shuffled = Features(data.train, data.test, data.train_labels, np.roll(data.test_labels, 5), data.train_groups)
+    one, other = linear.logistic(data, seed=0), linear.logistic(shuffled, seed=0)
+    assert one["predictions"] == other["predictions"]
+    assert one["penalty"] == other["penalty"]
+
+
+def test_noise_is_at_chance() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(4), 50)
+    groups = np.array([f"g{i}" for i in range(200)])
+    noise = Features(
+        rng.normal(size=(200, 2, 5)).astype(np.float32), rng.normal(size=(200, 2, 5)).astype(np.float32),
+        labels, labels, groups,
+    )  # fmt: skip
+    assert abs(linear.logistic(noise, seed=0)["top1"] - 25) < 12
+
+
+def test_too_few_groups_take_the_default_penalty_and_say_so() -> None:
+    data = clusters(noise=0.1)
+    groups = np.array(["one"] * 16 + ["two"] * 16)
+    few = Features(data.train, data.test, data.train_labels, data.test_labels, groups)
+    result = linear.logistic(few, seed=0)
+    assert result["penalty"] == 1.0
+    assert result["penalty_choice"].startswith("default: train has 2 groups")
+
+
+def test_one_class_is_refused() -> None:
+    data = clusters(noise=0.1)
+    same = Features(data.train, data.test, np.zeros_like(data.train_labels), data.test_labels, data.train_groups)
+    with pytest.raises(ValueError, match="two classes or more in train, got 1; add labelled videos"):
+        linear.logistic(same, seed=0)
+
+
+def test_missing_and_damaged_features_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"features\.npz: cannot be read"):
+        features.read(tmp_path)
+    (tmp_path / "features.npz").write_bytes(b"junk")
+    with pytest.raises(ValueError, match=r"features\.npz: cannot be read"):
+        features.read(tmp_path)
