@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -79,6 +80,20 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     part.replace(path)
 
 
+def read_checkpoint(path: Path) -> State:
+    """What a checkpoint holds, on the CPU.
+
+    Raises:
+        ValueError: the file is missing or damaged.
+    """
+    try:
+        state: State = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, UnpicklingError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{path}: cannot be read ({reason}); delete its folder to start again") from error
+    return state
+
+
 class Journal:
     """The folder of a run: metrics.jsonl, checkpoint.pt and progress.json.
 
@@ -123,10 +138,7 @@ class Journal:
             if self.writes:
                 self.metrics.unlink(missing_ok=True)
             return None
-        try:
-            state: State = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, OSError) as error:
-            raise ValueError(f"{self.checkpoint}: cannot be read ({error}); delete it to start again") from error
+        state = read_checkpoint(self.checkpoint)
         if self.writes and self.metrics.exists():
             kept = []
             for line in self.metrics.read_text().splitlines():

@@ -171,15 +171,13 @@ def load_backbone(settings: Settings, checkpoint: Path) -> nn.Module:
         ValueError: the checkpoint is damaged or of another architecture.
     """
     backbone = backbones.build(settings.backbone.model_copy(update={"weights": None}))
+    state: dict[str, Tensor] = loop.read_checkpoint(checkpoint)["model"]
+    prefix = "query.backbone."
     try:
-        state: dict[str, Tensor] = torch.load(checkpoint, map_location="cpu", weights_only=True)["model"]
-        prefix = "query.backbone."
         backbone.load_state_dict({name[len(prefix) :]: t for name, t in state.items() if name.startswith(prefix)})
-    except (RuntimeError, EOFError, OSError, KeyError) as error:
-        raise ValueError(
-            f"{checkpoint}: holds no {settings.backbone.name} backbone ({str(error).splitlines()[0]}); "
-            "pre-train it again"
-        ) from error
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{checkpoint}: holds no {settings.backbone.name} backbone ({reason})") from error
     return backbone
 
 
