@@ -1,0 +1,362 @@
+"""Studies x rows x seeds -> stages, each with a uid from all that alters its result and from nothing else.
+
+Rows of any study that need the same stage share it. Importing this module imports no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from fima.datasets import Data
+
+from ablations.located import SpecError, guess
+from ablations.spec import COSTS, METRICS, Profile, Resolved, Row, Study, resolve
+from fima import datasets
+from fima.config import Linear, Settings
+
+Kind = Literal["pretrain", "features", "linear", "finetune", "retrieval"]
+
+# Raised by hand when a change of the code changes what stages of that kind produce: then they run again.
+RESULTS: dict[Kind, int] = {"pretrain": 1, "features": 1, "linear": 1, "finetune": 1, "retrieval": 1}
+
+DAY = 86_400.0  # seconds
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A piece of work with one result.
+
+    `config` is JSON data. All of it but the key `where` is in the uid: `where` says where the data lie, how they are
+    read and which role they play, none of which alters the result.
+    """
+
+    kind: Kind
+    uid: str
+    config: dict[str, Any]
+    seed: int
+    needs: tuple[str, ...]
+    title: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Where a number of the table comes from: `factor` x result[key] of a stage."""
+
+    uid: str
+    key: str
+    factor: float = 1.0
+
+
+@dataclass(frozen=True)
+class PlannedRow:
+    """A row of a study with the stages of its numbers."""
+
+    study: Study
+    row: Row
+    resolved: Resolved
+    cells: Mapping[str, Mapping[int, Cell]]  # metric -> seed -> cell, in the order of the table's columns
+    pretrain: Mapping[int, str]  # seed -> uid
+    stages: Mapping[int, tuple[str, ...]]  # seed -> every stage the row needs, in the order they can run
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a command will run."""
+
+    rows: tuple[PlannedRow, ...]
+    stages: Mapping[str, Stage]  # by uid; each after those it needs
+    seeds: tuple[int, ...]
+    profile: Profile
+    overrides: tuple[str, ...]
+
+    def summary(self) -> dict[str, int]:
+        """Counts. `pretrainings` are the distinct ones of one seed, `stages` and the totals those of all seeds."""
+        per_seed = {seed: {row.pretrain[seed] for row in self.rows if seed in row.pretrain} for seed in self.seeds}
+        return {
+            "rows": len(self.rows),
+            "seeds": len(self.seeds),
+            "pretrainings": max(len(uids) for uids in per_seed.values()),
+            "pretrainings_total": sum(stage.kind == "pretrain" for stage in self.stages.values()),
+            "pretrainings_without_sharing": sum(len(row.pretrain) for row in self.rows),
+            "stages": len(self.stages),
+            "stages_without_sharing": sum(len(uids) for row in self.rows for uids in row.stages.values()),
+        }
+
+    def lines(self, done: Collection[str] | None = None, every_stage: bool = False) -> list[str]:
+        """The plan for people to read.
+
+        Args:
+            done: uids that the store holds; None leaves that out.
+            every_stage: list rows and stages too, not only what they come to.
+        """
+        counts = self.summary()
+        studies = list(dict.fromkeys(row.study.study for row in self.rows))
+        what = studies[0] if len(studies) == 1 else f"{len(studies)} studies"
+        out = [
+            f"{what}, profile {self.profile.profile}, "
+            f"seed{'s' if len(self.seeds) > 1 else ''} {', '.join(map(str, self.seeds))}",
+            f"{counts['rows']} rows need {counts['pretrainings']} distinct pre-trainings per seed",
+            f"{counts['pretrainings_total']} pre-trainings instead of {counts['pretrainings_without_sharing']}, "
+            f"{counts['stages']} stages instead of {counts['stages_without_sharing']}: the others are shared",
+        ]
+        if done is not None:
+            out.append(f"{sum(uid in done for uid in self.stages)} of {counts['stages']} stages are done")
+        if every_stage:
+            out += self._rows(done or ()) + self._stages(done or ())
+        return out
+
+    def _rows(self, done: Collection[str]) -> list[str]:
+        first: dict[str, str] = {}
+        out = []
+        width = max(len(row.row.label) for row in self.rows)
+        for number, row in enumerate(self.rows):
+            if number == 0 or self.rows[number - 1].study.study != row.study.study:
+                out += ["", f"{row.study.study}: {row.study.title}"]
+            ready = sum(uid in done for uids in row.stages.values() for uid in uids)
+            total = sum(len(uids) for uids in row.stages.values())
+            uid = next(iter(row.pretrain.values()))
+            here = f"{row.study.study}: {row.row.label}"
+            shared = f"   = {first[uid]}" if uid in first else ""
+            first.setdefault(uid, here)
+            mark = "*" if row.row.default else " "
+            out.append(f"  {mark} {row.row.label:{width}}  {ready}/{total} stages done  {uid}{shared}")
+        return out
+
+    def _stages(self, done: Collection[str]) -> list[str]:
+        return ["", "stages"] + [
+            f"  {'done' if uid in done else '    '}  {uid:48}  {stage.title}" for uid, stage in self.stages.items()
+        ]
+
+    def as_json(self, done: Collection[str] = ()) -> dict[str, Any]:
+        """The plan as JSON data: the counts of `summary`, then rows and stages."""
+        return {
+            **self.summary(),
+            "stages_done": sum(uid in done for uid in self.stages),
+            "profile": self.profile.profile,
+            "overrides": list(self.overrides),
+            "planned_rows": [
+                {
+                    "study": row.study.study,
+                    "label": row.row.label,
+                    "default": row.row.default,
+                    "pretrain": {str(seed): uid for seed, uid in row.pretrain.items()},
+                    "stages": {str(seed): list(uids) for seed, uids in row.stages.items()},
+                }
+                for row in self.rows
+            ],
+            "planned_stages": [
+                {
+                    "uid": stage.uid,
+                    "kind": stage.kind,
+                    "seed": stage.seed,
+                    "needs": list(stage.needs),
+                    "title": stage.title,
+                    "done": stage.uid in done,
+                }
+                for stage in self.stages.values()
+            ],
+        }
+
+
+def build(
+    studies: Sequence[Study],
+    profile: Profile,
+    overrides: Sequence[str] = (),
+    seeds: Sequence[int] | None = None,
+    metrics: Sequence[str] | None = None,
+) -> Plan:
+    """Plan studies under a profile.
+
+    Args:
+        studies: with different names.
+        profile: how large.
+        overrides: `KEY=VALUE` over profile and study.
+        seeds: instead of the study's, or else the profile's.
+        metrics: instead of those that the study and the profile both name.
+
+    Raises:
+        SpecError: what cannot be planned, in one line.
+        fima.datasets.DataError: the data are not there.
+    """
+    names = [study.study for study in studies]
+    for study in studies:
+        if names.count(study.study) > 1:
+            paths = [str(other.path) for other in studies if other.study == study.study]
+            raise SpecError(f"{' and '.join(paths)}: two studies named {study.study}; their reports share a folder")
+    if not studies:
+        raise SpecError("no study is named; `fima-ablate list` shows them")
+    planner = _Planner()
+    rows = tuple(
+        planner.row(study, row, resolve(study, row, profile, overrides), seed_list, columns)
+        for study in studies
+        for seed_list, columns in [(tuple(seeds or study.seeds or profile.seeds), _columns(study, profile, metrics))]
+        for row in study.rows
+    )
+    every_seed = tuple(sorted({seed for row in rows for seed in row.pretrain}))
+    return Plan(rows, planner.stages, every_seed, profile, tuple(overrides))
+
+
+def _columns(study: Study, profile: Profile, metrics: Sequence[str] | None) -> tuple[str, ...]:
+    """What to measure, in the order of the columns."""
+    if metrics is not None:
+        for name in metrics:
+            if name not in METRICS:
+                raise SpecError(f"{name} is not a metric; there are {', '.join(METRICS)}.{guess(name, METRICS)}")
+        return tuple(dict.fromkeys(metrics))
+    both = tuple(name for name in study.metrics if name in (*profile.metrics, *COSTS))
+    if not both:
+        raise SpecError(
+            f"{study.path}: profile {profile.profile} measures {', '.join(profile.metrics)}, none of which the study "
+            f"names; ask for the study's with --metrics {','.join(study.metrics)}"
+        )
+    return both
+
+
+class _Planner:
+    """Collects stages; equal ones become one."""
+
+    def __init__(self) -> None:
+        self.stages: dict[str, Stage] = {}
+        self._identities: dict[str, dict[str, Any]] = {}
+        self._digests: dict[Path, str] = {}
+
+    def row(
+        self, study: Study, row: Row, resolved: Resolved, seeds: Sequence[int], columns: Sequence[str]
+    ) -> PlannedRow:
+        cells: dict[str, dict[int, Cell]] = {metric: {} for metric in columns}
+        pretrain: dict[int, str] = {}
+        needed: dict[int, tuple[str, ...]] = {}
+        name = f"{study.study}: {row.label}"
+        for seed in seeds:
+            pretrain[seed] = self._pretrain(resolved, seed, name)
+            used = {pretrain[seed]: None}
+            for metric in columns:
+                cell = self._cell(metric, resolved, seed, name, pretrain[seed])
+                used |= dict.fromkeys((*self.stages[cell.uid].needs, cell.uid))  # at most three deep
+                cells[metric][seed] = cell
+            needed[seed] = tuple(used)
+        return PlannedRow(study, row, resolved, cells, pretrain, needed)
+
+    def _cell(self, metric: str, resolved: Resolved, seed: int, name: str, pretrain: str) -> Cell:
+        if metric == "parameters":
+            return Cell(pretrain, "parameters_paper_millions")
+        if metric == "gpu_days":
+            return Cell(pretrain, "seconds", 1 / DAY)
+        what, _, role = metric.partition("/")
+        make: Callable[[Resolved, str, int, str, str], str]
+        make = {"lin": self._linear, "ft": self._finetune}.get(what, self._retrieval)
+        uid = make(resolved, role, seed, name, pretrain)
+        return Cell(uid, what if what.startswith("R") else "top1")
+
+    def _pretrain(self, resolved: Resolved, seed: int, name: str) -> str:
+        settings, data = resolved.settings, resolved.data["pretrain"]
+        active = settings.active()
+        config = {"settings": active, "data": self._identity(data), "where": _where(data, "pretrain")}
+        words = "+".join(active["losses"])
+        return self._stage("pretrain", words, config, seed, (), f"pre-training of {name}")
+
+    def _features(self, resolved: Resolved, role: str, seed: int, name: str, pretrain: str, clips: int) -> str:
+        data, active = resolved.data[role], resolved.settings.active()
+        config = {
+            "upstream": pretrain,
+            "data": self._identity(data),
+            "clips": clips,
+            "settings": {
+                "clip": active["clip"],
+                "augment": {"size": active["augment"]["size"]},
+                "backbone": active["backbone"],
+                "compute": active["compute"],
+            },
+            "where": _where(data, role),
+        }
+        return self._stage("features", data.name, config, seed, (pretrain,), f"features on {role} of {name}")
+
+    def _linear(self, resolved: Resolved, role: str, seed: int, name: str, pretrain: str) -> str:
+        data, linear, title = resolved.data[role], resolved.linear[role], f"linear probe on {role} of {name}"
+        config: dict[str, Any] = {"linear": _active_linear(linear), "where": _where(data, role)}
+        if linear.protocol == "logistic":
+            upstream = self._features(resolved, role, seed, name, pretrain, linear.clips)
+            return self._stage("linear", data.name, {"upstream": upstream, **config}, seed, (upstream,), title)
+        config |= {"upstream": pretrain, "settings": resolved.settings.active(), "data": self._identity(data)}
+        return self._stage("linear", data.name, config, seed, (pretrain,), title)
+
+    def _finetune(self, resolved: Resolved, role: str, seed: int, name: str, pretrain: str) -> str:
+        data = resolved.data[role]
+        config = {
+            "upstream": pretrain,
+            "finetune": resolved.finetune[role].model_dump(mode="json"),
+            "settings": resolved.settings.active(),
+            "data": self._identity(data),
+            "where": _where(data, role),
+        }
+        title = f"fine-tuning on {role} of {name}"
+        return self._stage("finetune", data.name, config, seed, (pretrain,), title)
+
+    def _retrieval(self, resolved: Resolved, role: str, seed: int, name: str, pretrain: str) -> str:
+        data = resolved.data[role]
+        upstream = self._features(resolved, role, seed, name, pretrain, resolved.retrieval.clips)
+        config = {
+            "upstream": upstream,
+            "retrieval": resolved.retrieval.model_dump(mode="json"),
+            "where": _where(data, role),
+        }
+        title = f"retrieval on {role} of {name}"
+        return self._stage("retrieval", data.name, config, seed, (upstream,), title)
+
+    def _stage(
+        self, kind: Kind, words: str, config: dict[str, Any], seed: int, needs: tuple[str, ...], title: str
+    ) -> str:
+        config = {"kind": kind, "version": RESULTS[kind], **config, "seed": seed}
+        uid = f"{kind}-{words}-s{seed}-{self._digest(config)}"
+        if uid not in self.stages:
+            self.stages[uid] = Stage(kind, uid, config, seed, needs, f"{title}, seed {seed}")
+        return uid
+
+    def _digest(self, config: Mapping[str, Any]) -> str:
+        """12 hexadecimal digits over all of a config but `where`; a file of weights counts by its content."""
+        hashed = {name: value for name, value in config.items() if name != "where"}
+        backbone = hashed.get("settings", {}).get("backbone", {})
+        if backbone.get("weights") is not None:
+            content = self._content(Path(backbone["weights"]))
+            hashed["settings"] = {**hashed["settings"], "backbone": {**backbone, "weights": content}}
+        return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:12]
+
+    def _content(self, path: Path) -> str:
+        if path not in self._digests:
+            try:
+                with path.open("rb") as file:
+                    self._digests[path] = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:
+                raise SpecError(f"backbone.weights {path}: {error.strerror}; give a file, or null") from None
+        return self._digests[path]
+
+    def _identity(self, data: Data) -> dict[str, Any]:
+        """What of the data alters a result: the list of videos, and whether they are read whole or cropped first."""
+        key = data.model_dump_json()
+        if key not in self._identities:
+            self._identities[key] = {
+                "fingerprint": datasets.fingerprint(data),
+                "name": data.name,
+                "decoded": data.decoded,
+            }
+        return self._identities[key]
+
+
+def _where(data: Data, role: str) -> dict[str, Any]:
+    return {"role": role, "data": data.model_dump(mode="json")}
+
+
+def _active_linear(linear: Linear) -> dict[str, Any]:
+    """The probe's settings that act: the logistic one has no optimiser to set."""
+    data = linear.model_dump(mode="json")
+    return {name: data[name] for name in ("protocol", "clips")} if linear.protocol == "logistic" else data
+
+
+def settings_of(stage: Stage) -> Settings:
+    """The settings of a stage that has them; idle ones are at their defaults."""
+    return Settings.model_validate(stage.config["settings"])
