@@ -1,0 +1,184 @@
+"""The product as a user meets it: the command line on embedded and on real videos, killed and resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = {"table.md", "table.tex", "table.csv", "table.json", "plot.png", "plot.pdf"}
+TIMES = re.compile(r"second|environment|attempt|started|ended|pid|gpu_days|device")
+
+
+def start(cwd: Path, *arguments: str) -> subprocess.Popen[str]:
+    """fima-ablate in a process of its own, in its own group so that a kill reaches all of it."""
+    command = [sys.executable, "-m", "ablations.cli", *arguments]
+    return subprocess.Popen(
+        command, cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+
+
+def call(cwd: Path, *arguments: str) -> tuple[int, str, str]:
+    process = start(cwd, *arguments)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def timeless(value: Any) -> Any:
+    """A result without the times in it."""
+    if isinstance(value, dict):
+        return {name: timeless(part) for name, part in value.items() if not TIMES.search(name)}
+    if isinstance(value, list):
+        return [timeless(part) for part in value]
+    return value
+
+
+def results(store: Path) -> dict[str, Any]:
+    return {path.parent.name: timeless(json.loads(path.read_text())) for path in sorted(store.glob("*/result.json"))}
+
+
+def tables(reports: Path) -> dict[str, bytes]:
+    files = (path for path in sorted(reports.rglob("*")) if path.is_file())
+    return {str(path.relative_to(reports)): path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    code, _, err = call(folder, "run", "table3d_beta", "--profile", "debug")
+    assert code == 0, err
+    return folder
+
+
+def test_a_study_becomes_a_table(undisturbed: Path) -> None:
+    folder = undisturbed / "reports/debug/table3d_beta"
+    assert {path.name for path in folder.iterdir()} == FILES
+    text = (folder / "table.md").read_text()
+    for printed in ("0.3", "0.5", "0.7", "73.1", "fima-ablate run studies/table3d_beta.yaml", "--profile debug"):
+        assert printed in text
+    for name in ("table.md", "table.tex", "table.csv", "table.json"):
+        assert "not a reproduction" in (folder / name).read_text(), name
+
+
+def test_nothing_runs_twice_and_the_report_is_the_same_to_the_byte(undisturbed: Path) -> None:
+    before = tables(undisturbed / "reports")
+    stamps = {path: path.stat().st_mtime_ns for path in undisturbed.glob("runs/*/result.json")}
+    code, _, err = call(undisturbed, "run", "table3d_beta", "--profile", "debug", "--no-mlflow")
+    assert code == 0, err
+    assert {path: path.stat().st_mtime_ns for path in undisturbed.glob("runs/*/result.json")} == stamps
+    assert tables(undisturbed / "reports") == before
+    code, _, err = call(undisturbed, "report", "table3d_beta", "--profile", "debug", "--reports", "again")
+    assert code == 0, err
+    assert tables(undisturbed / "again") == before
+
+
+def test_two_studies_share_their_default_row(undisturbed: Path) -> None:
+    code, out, _ = call(undisturbed, "plan", "table3d_beta", "table3f_mask_position", "--profile", "debug", "--json")
+    assert code == 0
+    plan = json.loads(out)
+    assert plan["rows"] == 7
+    assert plan["pretrainings"] == 6
+    assert plan["done"] > 0
+
+
+def test_killed_again_and_again_it_ends_with_the_same_results(undisturbed: Path, tmp_path: Path) -> None:
+    """kill -9 of everything during pre-training, evaluation and report writing."""
+    rounds = 0
+    for seconds in (4.0, 7.0, 9.0, 11.0):
+        process = start(tmp_path, "run", "table3d_beta", "--profile", "debug", "--no-mlflow")
+        try:
+            process.wait(timeout=seconds)
+            break
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            rounds += 1
+    assert rounds >= 1
+    code, _, err = call(tmp_path, "run", "table3d_beta", "--profile", "debug", "--no-mlflow")
+    assert code == 0, err
+    assert results(tmp_path / "runs") == results(undisturbed / "runs")
+    assert tables(tmp_path / "reports") == tables(undisturbed / "reports")
+
+
+def test_no_process_outlives_a_killed_command(tmp_path: Path) -> None:
+    process = start(tmp_path, "run", "table9_frame_loss", "--profile", "debug", "--no-mlflow")
+    time.sleep(6)
+    os.kill(process.pid, signal.SIGKILL)  # only the parent: its stages must notice
+    process.wait()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and _mentions(str(tmp_path)):
+        time.sleep(0.5)
+    assert _mentions(str(tmp_path)) == []
+
+
+def _mentions(folder: str) -> list[str]:
+    """Processes whose working directory is the folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if str((entry / "cwd").readlink()) == folder and "Z" not in (entry / "stat").read_text().split()[2]:
+                found.append(entry.name)
+        except OSError:  # it ended while we looked
+            continue
+    return found
+
+
+def test_real_videos_of_a_csv_make_the_same_table(clips: Path, tmp_path: Path) -> None:
+    root = clips / "ut_interaction"
+    code, _, err = call(
+        tmp_path, "run", "table3d_beta", "--profile", "debug", "data.name=folder", f"data.root={root}",
+        "data.decoded=stream", "data.limit=12", "--metrics", "lin/ucf101", "--no-mlflow",
+    )  # fmt: skip
+    assert code == 0, err
+    text = (tmp_path / "reports/debug/table3d_beta/table.md").read_text()
+    assert "not a reproduction" in text
+
+
+def test_a_partial_copy_of_ucf101_works_after_a_warning(clips: Path, tmp_path: Path) -> None:
+    code, _, err = call(
+        tmp_path, "run", "table9_frame_loss", "--profile", "debug", "data.name=ucf101", f"data.root={clips / 'ucf101'}",
+        "data.decoded=stream", "data.limit=12", "--metrics", "lin/ucf101", "--no-mlflow",
+    )  # fmt: skip
+    assert code == 0, err
+    assert "of 13320 listed" in " ".join(err.split()) or "13,320" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "table3d_bet"], "table3d_beta"),
+        (["run", "table3d_beta", "--profile", "demmo"], "demo"),
+        (["run", "table3d_beta", "foreground.betta=0.4"], "Did you mean"),
+        (["run", "table3d_beta", "foreground.beta=1.4"], "foreground.beta"),
+        (["run", "table3d_beta", "--profile", "ucf101-i3d"], "--data-root"),
+        (["run", "table3d_beta", "--seeds", "a"], "--seeds"),
+        (["run", "table3d_beta", "--metrics", "lin/ucf"], "lin/ucf101"),
+        (["run"], "table3d_beta"),
+        (["data", "check", "/does/not/exist"], "/does/not/exist"),
+    ],
+)
+def test_bad_input_is_one_clear_line(tmp_path: Path, arguments: list[str], said: str) -> None:
+    code, _, err = call(tmp_path, *arguments)
+    assert code == 2
+    assert "Traceback" not in err
+    assert said in err
+
+
+def test_a_failed_stage_fails_the_command_but_not_the_others(tmp_path: Path) -> None:
+    """A learning rate that overflows: its line is said, the table is written, the exit code is 1."""
+    code, _, err = call(
+        tmp_path, "run", "table3d_beta", "--profile", "debug", "optim.lr=1e30", "optim.steps=6", "--no-mlflow",
+        "--metrics", "lin/ucf101",
+    )  # fmt: skip
+    assert code == 1
+    assert "Traceback" not in err
+    assert (tmp_path / "reports/debug/table3d_beta/table.md").exists()
