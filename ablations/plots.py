@@ -1,0 +1,210 @@
+"""A table as a picture: per metric the measured means, intervals and every seed, the paper's numbers beside them."""
+
+from __future__ import annotations
+
+import io
+import math
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ablations.render import number
+from ablations.table import Column, Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's colours keep apart under every common colour blindness; shapes differ as well
+OURS, PAPER, CHANCE, DEFAULT = "#0072B2", "#D55E00", "#777777", "#EFEFEF"
+MARGIN = 0.12  # of the data's span, left free at either side
+LABEL_WIDTH, TITLE_WIDTH = 26, 40  # characters before a line breaks
+STYLE: Any = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
+    "font.size": 9,
+    "axes.spines.right": False,
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "fima-ablate",
+    "text.usetex": False,
+    "text.parse_math": False,  # a dollar sign in a label is a dollar sign
+}
+
+
+def draw(table: Table) -> dict[str, bytes]:
+    """The picture as {"plot.png": ..., "plot.pdf": ...}, the same bytes every time.
+
+    Measured and paper values share an axis where that keeps both readable; otherwise the paper's have an axis of
+    their own on top, in their colour, with the same length per point (per cent of the mean where units differ), so that
+    a difference never looks larger than the other side's.
+
+    Raises:
+        ValueError: the table has no column to draw.
+    """
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    columns = table.visible
+    if not columns or not table.rows:
+        raise ValueError(f"{table.study}: a plot needs rows and metrics, got {len(table.rows)} and {len(columns)}")
+    labels = [textwrap.fill(row.label, LABEL_WIDTH) + ("\n(default)" if row.default else "") for row in table.rows]
+    lines = sum(max(label.count("\n") + 1, 2) for label in labels)
+    across = len(columns) if len(columns) <= 3 else 2 if len(columns) == 4 else 3
+    down = math.ceil(len(columns) / across)
+    margin = 0.075 * max(len(line) for label in labels for line in label.split("\n"))
+    width = max(margin + 3.3 * across + 0.3, 7.0)
+    head = _head(table, int(width * 13))
+    height = down * (0.24 * lines + 1.45) + 0.2 * (head.count("\n") + 1) + 0.9
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, hspace=0.05))
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(down, across, squeeze=False)
+        panels: Sequence[Axes] = list(axes.flat)
+        handles: dict[str, Any] = {}
+        for i, (panel, column) in enumerate(zip(panels, columns, strict=False)):
+            handles |= _panel(panel, table, column, labels if i % across == 0 else [""] * len(labels))
+        for panel in panels[len(columns) :]:
+            panel.set_axis_off()
+        figure.suptitle(head, x=0.01, ha="left", fontsize=9)
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2, frameon=False)
+        pictures = {}
+        for suffix, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=suffix, dpi=150, metadata=metadata)
+            pictures[f"plot.{suffix}"] = buffer.getvalue()
+    return pictures
+
+
+def _head(table: Table, width: int) -> str:
+    seeds = f"{len(table.seeds)} seed{'s' if len(table.seeds) != 1 else ''}"
+    parts = [f"{table.title}  ·  {table.paper}", f"profile {table.profile}, {seeds}, commit {table.commit}"]
+    if table.scale_line:
+        parts.append(table.scale_line[0].upper() + table.scale_line[1:])
+    return "\n".join(textwrap.fill(part, width) for part in parts)
+
+
+def _panel(panel: Axes, table: Table, column: Column, labels: list[str]) -> dict[str, Any]:
+    """One metric: rows from top to bottom. Returns the legend's entries."""
+    from matplotlib.lines import Line2D
+
+    ours = [row.cells[column.metric] for row in table.rows]
+    theirs = [cell.paper for cell in ours]
+    apart = any(value is not None for value in theirs)
+    panel.margins(x=MARGIN)
+    up, down = (0.13, 0.22) if apart else (0.0, 0.0)  # measured above, the paper below the row's middle
+    handles: dict[str, Any] = {}
+    for y, row in enumerate(table.rows):
+        if row.default:
+            panel.axhspan(y - 0.46, y + 0.46, color=DEFAULT, lw=0, zorder=0)
+    for y, cell in enumerate(ours):
+        if cell.mean is None:
+            panel.annotate(
+                "not measured", (0.02, y - up), xycoords=("axes fraction", "data"), va="center", color=OURS, fontsize=8
+            )
+            continue
+        if cell.half is not None:
+            panel.errorbar(cell.mean, y - up, xerr=cell.half, color=OURS, lw=1.6, capsize=3, zorder=2)
+            panel.plot(cell.ordered, [y - up] * cell.n, "|", color=OURS, ms=9, mew=1, alpha=0.6, zorder=3)
+        panel.plot([cell.mean], [y - up], "o", color=OURS, ms=6, zorder=4)
+    several = any(cell.n > 1 for cell in ours)
+    handles["measured" + (": mean, 95 % interval, each seed" if several else ": one seed, no interval")] = Line2D(
+        [], [], color=OURS, marker="o", ms=6, lw=1.6 if several else 0
+    )
+    low, high = _span([edge for cell in ours if cell.mean is not None for edge in _edges(cell)])
+    if apart:
+        known = [value for value in theirs if value is not None]
+        shared = _fits((low, high), known) if low is not None and high is not None else True
+        target = panel if shared else panel.twiny()
+        target.plot(
+            known,
+            [y + down for y, value in enumerate(theirs) if value is not None],
+            "D",
+            color=PAPER,
+            mfc="none",
+            mew=1.4,
+            ms=6,
+            zorder=3,
+        )
+        handles["the paper" + ("" if shared else " (axis above, equally long per unit)")] = Line2D(
+            [], [], color=PAPER, marker="D", mfc="none", mew=1.4, ms=6, lw=0
+        )
+        title = _wrapped("paper: " + (column.paper_data or column.title))
+        if shared:
+            panel.set_title(f"{_wrapped(column.title)}\n{title}", fontsize=9)
+        else:
+            _ticks(target, column)
+            if low is not None and high is not None:
+                ours_limits, paper_limits = _limits((low, high), (min(known), max(known)), column)
+                panel.set_xlim(*ours_limits)
+                target.set_xlim(*paper_limits)
+            target.tick_params(axis="x", colors=PAPER, labelsize=8)
+            target.spines["top"].set_color(PAPER)
+            target.set_xlabel(title, color=PAPER, fontsize=8)
+            panel.set_title(_wrapped(column.title), fontsize=9)
+    else:
+        panel.set_title(_wrapped(column.title), fontsize=9)
+    if column.chance is not None:
+        left, right = panel.get_xlim()
+        if left < column.chance < right:  # a level far outside would squeeze the differences
+            panel.axvline(column.chance, color=CHANCE, lw=1, ls=":", zorder=1)
+            panel.set_xlim(left, right)
+            handles["chance"] = Line2D([], [], color=CHANCE, lw=1, ls=":")
+    _ticks(panel, column)
+    panel.spines["top"].set_visible(False)
+    panel.set_ylim(len(table.rows) - 0.5, -0.5)
+    panel.set_yticks(range(len(table.rows)), labels)
+    panel.tick_params(axis="y", length=0)
+    panel.tick_params(axis="x", colors=OURS, labelsize=8)
+    panel.grid(axis="x", color="#DDDDDD", lw=0.6, zorder=0)
+    panel.set_axisbelow(True)
+    panel.set_xlabel(_wrapped("measured: " + (column.data or column.title)), color=OURS, fontsize=8)
+    return handles
+
+
+def _edges(cell: Any) -> list[float]:
+    half = cell.half or 0.0
+    return [cell.mean - half, cell.mean + half, *cell.ordered]
+
+
+def _span(values: Sequence[float]) -> tuple[float | None, float | None]:
+    return (min(values), max(values)) if values else (None, None)
+
+
+def _fits(ours: tuple[float, float], paper: Sequence[float]) -> bool:
+    """Whether one axis holds both without squeezing either range under a third of it."""
+    low, high = min(ours[0], *paper), max(ours[1], *paper)
+    if high == low:
+        return True
+    return min(ours[1] - ours[0], max(paper) - min(paper)) >= (high - low) / 3
+
+
+def _limits(
+    ours: tuple[float, float], paper: tuple[float, float], column: Column
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Limits of both axes such that equal lengths mean equal differences: in points, or in per cent of the middle."""
+    (low, high), (paper_low, paper_high) = ours, paper
+    middle, paper_middle = (low + high) / 2, (paper_low + paper_high) / 2
+    unit, paper_unit = (1.0, 1.0) if column.unit == "%" or not middle or not paper_middle else (middle, paper_middle)
+    span = max((high - low) / abs(unit), (paper_high - paper_low) / abs(paper_unit))
+    half = (0.5 + MARGIN) * max(span, 2.0 if column.unit == "%" else 0.02)
+    return (
+        (middle - half * abs(unit), middle + half * abs(unit)),
+        (paper_middle - half * abs(paper_unit), paper_middle + half * abs(paper_unit)),
+    )
+
+
+def _ticks(panel: Axes, column: Column) -> None:
+    """At most five numbers, so that neighbours do not touch; one tick where all values are the same."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    panel.xaxis.set_major_locator(MaxNLocator(4))
+
+    def label(position: float, _: int | None = None) -> str:
+        written = number(position, max(column.decimals, 1) + 1)
+        return written.rstrip("0").rstrip(".")
+
+    panel.xaxis.set_major_formatter(FuncFormatter(label))
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, TITLE_WIDTH)

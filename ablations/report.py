@@ -1,0 +1,441 @@
+"""From a plan and a store to tables, and from a table to its folder of files."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ablations import render, stats
+from ablations.table import Cell, Column, Row, Scaled, Table, mark_best, missing_note
+
+if TYPE_CHECKING:
+    from fima.datasets import Data
+
+    from ablations.plan import Plan, PlannedRow
+    from ablations.spec import Claim, Study
+    from ablations.store import Store
+
+KINDS = {"lin": "linear probe, top-1 %", "ft": "fine-tuning, top-1 %"}
+ROLES = {"ucf101": "UCF101", "hmdb51": "HMDB51"}
+NAMES = {"ucf101": "UCF101", "hmdb51": "HMDB51", "kinetics400": "Kinetics-400", "diving48": "Diving48 V2"}
+RELATIVE, ALL_PARAMETERS = "gpu_days/relative", "parameters/all"  # derived columns
+
+
+def build(plan: Plan, store: Store, command: str = "", commit: str = "") -> dict[str, Table]:
+    """One table per study of the plan, from what the store holds now.
+
+    Args:
+        plan: rows, and the stages their cells come from.
+        store: results; what is missing there is a dash in the table.
+        command: what made the results, as one would type it.
+        commit: of the code, with "+dirty" where the working tree differs.
+    """
+    studies: dict[str, list[PlannedRow]] = {}
+    for row in plan.rows:
+        studies.setdefault(row.study.study, []).append(row)
+    return {name: _table(rows, plan, store, command, commit) for name, rows in studies.items()}
+
+
+def write(table: Table, folder: Path) -> list[Path]:
+    """Write table.md, .tex, .csv, .json, plot.png and plot.pdf; each file is whole at any instant.
+
+    The tables come first: where the picture cannot be drawn they are there all the same, and an older picture, which
+    would show other numbers, is gone.
+
+    Raises:
+        OSError: a file cannot be written, or the picture cannot be drawn.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _sweep(folder)
+    texts = {
+        "table.md": render.markdown(table),
+        "table.tex": render.latex(table),
+        "table.csv": render.as_csv(table),
+        "table.json": render.as_json(table),
+    }
+    written = [_replace(folder / name, text.encode()) for name, text in texts.items()]
+    from ablations import plots
+
+    try:
+        pictures = plots.draw(table)
+    except Exception as error:
+        for name in ("plot.png", "plot.pdf"):
+            (folder / name).unlink(missing_ok=True)
+        raise OSError(f"{folder}: the tables are written, the plot failed: {type(error).__name__}: {error}") from error
+    return written + [_replace(folder / name, content) for name, content in pictures.items()]
+
+
+def _replace(path: Path, content: bytes) -> Path:
+    """Put the file in place whole: a kill leaves the old one or the new one."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with draft.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    return path
+
+
+def _sweep(folder: Path) -> None:
+    """Remove drafts of processes that were killed while they wrote."""
+    for draft in folder.glob(".*.tmp"):
+        found = re.fullmatch(r"\..+\.(\d+)\.tmp", draft.name)
+        if found and not _alive(int(found[1])):
+            draft.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it lives and is another user's
+        return True
+    return True
+
+
+# --- from results to a table
+
+
+class _Results:
+    """What the store holds for the cells of a plan, each result read once."""
+
+    def __init__(self, plan: Plan, store: Store) -> None:
+        self.plan, self.store = plan, store
+        self._read: dict[str, dict[str, Any] | None] = {}
+        self._failures: dict[str, str] = {}
+
+    def get(self, uid: str) -> dict[str, Any] | None:
+        if uid not in self._read:
+            self._read[uid] = self.store.result(uid)
+        return self._read[uid]
+
+    def why(self, uid: str) -> str:
+        """Why a stage has no result; "failed" also when one that it needs did."""
+        status = self.store.status(uid)
+        if status.state == "failed":
+            self._failures[uid] = f"{self.plan.stages[uid].title} ({uid}): {status.error or 'no reason was recorded'}"
+            return "failed"
+        reasons = [self.why(need) for need in self.plan.stages[uid].needs if self.get(need) is None]
+        return "failed" if "failed" in reasons else "not finished" if status.state == "running" else "not run"
+
+    @property
+    def failures(self) -> list[str]:
+        return [self._failures[uid] for uid in self.plan.stages if uid in self._failures]
+
+    @property
+    def environments(self) -> list[Mapping[str, Any]]:
+        """The distinct machines and versions that the results came from."""
+        found: list[Mapping[str, Any]] = []
+        for uid in self.plan.stages:
+            environment = (self._read.get(uid) or {}).get("environment")
+            if environment and environment not in found:
+                found.append(environment)
+        return found
+
+
+def _table(rows: Sequence[PlannedRow], plan: Plan, store: Store, command: str, commit: str) -> Table:
+    study, profile = rows[0].study, plan.profile
+    results = _Results(plan, store)
+    metrics = list(rows[0].cells)
+    seeds = sorted({seed for row in rows for cells in row.cells.values() for seed in cells})
+    data = {role: data_title(chosen) for role, chosen in rows[0].resolved.data.items()}
+    cells = [{metric: _cell(row, metric, results) for metric in metrics} for row in rows]
+    if "parameters" in metrics:
+        for row, own in zip(rows, cells, strict=True):
+            own[ALL_PARAMETERS] = _all_parameters(row, results)
+    if "gpu_days" in metrics:
+        for own, relative in zip(cells, _relative([own["gpu_days"] for own in cells]), strict=True):
+            own[RELATIVE] = relative
+    order = [name for metric in metrics for name in (metric, f"{metric}/all", f"{metric}/relative") if name in cells[0]]
+    notes: list[str] = []
+    columns = []
+    for metric in order:
+        column, remarks = _column(metric, rows, cells, data, results)
+        notes += [remark for remark in remarks if remark not in notes]
+        columns.append(replace(column, notes=tuple(notes.index(remark) + 1 for remark in remarks)))
+    columns = _told_apart(columns)
+    shown = mark_best(
+        [
+            Row(row.row.label, {name: own[name] for name in order}, row.row.default, dict(row.row.set))
+            for row, own in zip(rows, cells, strict=True)
+        ],
+        columns,
+    )
+    omitted = tuple(metric for metric in study.metrics if metric not in metrics)
+    return Table(
+        study=study.study,
+        title=study.title,
+        paper=_paper(study),
+        profile=profile.profile,
+        profile_title=profile.title,
+        reduced=profile.reduced,
+        scale=profile.scale,
+        command=command,
+        commit=commit,
+        seeds=tuple(seeds),
+        columns=tuple(columns),
+        rows=shown,
+        data=data,
+        notes=(*notes, *_general_notes(columns, shown, seeds, rows, omitted, profile.profile)),
+        scaled=_scaled(rows, profile.rule),
+        departures=_departures(rows),
+        verdicts=tuple(_judge(claim, shown, columns, profile.profile) for claim in study.claims),
+        failures=tuple(results.failures),
+        omitted=omitted,
+        environments=tuple(results.environments),
+    )
+
+
+def _paper(study: Study) -> str:
+    where = [f"Table {study.paper['table']}"] if "table" in study.paper else []
+    return " of ".join(where + ([study.paper["source"]] if "source" in study.paper else [])) or "no paper"
+
+
+def data_title(data: Data) -> str:
+    """A data set in words, without the path to it."""
+    if data.name == "embedded":
+        title = f"embedded {data.embedded.set} ({data.embedded.domain})"
+    elif data.name == "folder":
+        title = f"folder {data.root.name}" if data.root else "folder"
+    else:
+        title = NAMES[data.name] + (f" split {data.fold}" if data.name in ("ucf101", "hmdb51") else "")
+    return title + (f", at most {data.limit} videos a split" if data.limit is not None else "")
+
+
+# --- cells
+
+
+def _cell(row: PlannedRow, metric: str, results: _Results) -> Cell:
+    values, missing = {}, {}
+    for seed, source in row.cells[metric].items():
+        result = results.get(source.uid)
+        if result is None:
+            missing[seed] = results.why(source.uid)
+            continue
+        devices = result.get("devices", 1) if metric == "gpu_days" else 1
+        values[seed] = source.factor * devices * float(result[source.key])
+    return Cell(row.row.paper.get(metric), values, missing)
+
+
+def _all_parameters(row: PlannedRow, results: _Results) -> Cell:
+    """The count with attention, norms and class token, which the paper's leaves out."""
+    found = {seed: results.get(uid) for seed, uid in row.pretrain.items()}
+    return Cell(None, {seed: float(result["parameters_millions"]) for seed, result in found.items() if result})
+
+
+def _relative(costs: Sequence[Cell]) -> list[Cell]:
+    """Cost over the first row's, seed by seed; the paper's likewise."""
+    first = costs[0]
+    return [
+        Cell(
+            round(cost.paper / first.paper, 3) if cost.paper is not None and first.paper else None,
+            {seed: value / first.values[seed] for seed, value in cost.values.items() if first.values.get(seed)},
+        )
+        for cost in costs
+    ]
+
+
+# --- columns
+
+
+def _column(
+    metric: str,
+    rows: Sequence[PlannedRow],
+    cells: Sequence[Mapping[str, Cell]],
+    data: Mapping[str, str],
+    results: _Results,
+) -> tuple[Column, list[str]]:
+    """A column and its footnotes."""
+    if metric == "parameters":
+        note = (
+            "Parameters as the paper counts them: encoder, and of the decoder the outer linear and the feed-forward "
+            "layers, without attention projections, norms and class token. No count holds the projection head."
+        )
+        column = Column(metric, "parameters by the paper's count", "", "", unit="M", decimals=3, better="lower")
+        return column, [note]
+    if metric == ALL_PARAMETERS:
+        note = "Encoder and the whole decoder, with attention, norms and class token; the paper prints no such number."
+        return Column(metric, "parameters, decoder in full", "", "", unit="M", decimals=3), [note]
+    if metric in ("gpu_days", RELATIVE):
+        return _cost_column(metric, rows, cells, results)
+    kind, _, role = metric.partition("/")
+    title = KINDS.get(kind) or f"retrieval R@{kind.removeprefix('R')}, %"
+    found = [result for uid in _uids(rows, metric) if (result := results.get(uid))]
+    protocols = tuple(dict.fromkeys(str(result["protocol"]) for result in found if "protocol" in result))
+    counts = {int(result["classes"]) for result in found if result.get("classes")}
+    chance = 100 / counts.pop() if len(counts) == 1 and kind in KINDS else None
+    column = Column(metric, title, data[role], ROLES[role], better="higher", chance=chance, protocols=protocols)
+    twin = next((other for other in rows[0].cells if _repeats(metric, other, rows)), None)
+    return replace(column, same_as=twin), [_protocol_note(protocols, found, chance)] if found else []
+
+
+def _uids(rows: Sequence[PlannedRow], metric: str) -> list[str]:
+    return [source.uid for row in rows for source in row.cells[metric].values()]
+
+
+def _repeats(metric: str, other: str, rows: Sequence[PlannedRow]) -> bool:
+    """Whether `other` stands before `metric` and is the same measurement: one data set plays both roles."""
+    order = list(rows[0].cells)
+    kind = metric.partition("/")[0]
+    return (
+        order.index(other) < order.index(metric)
+        and other.partition("/")[0] == kind
+        and _uids(rows, metric) == _uids(rows, other)
+    )
+
+
+def _protocol_note(protocols: Sequence[str], found: Sequence[Mapping[str, Any]], chance: float | None) -> str:
+    def several(key: str) -> str:
+        numbers = sorted({int(result[key]) for result in found if key in result})
+        return " or ".join(map(str, numbers))
+
+    parts = ["; or ".join(protocols)] if protocols else []
+    if several("videos"):
+        parts.append(f"{several('videos')} test videos")
+    if several("classes"):
+        parts.append(f"{several('classes')} classes")
+    if chance is not None:
+        parts.append(f"chance {chance:.1f} %")
+    return f"Protocol: {'; '.join(parts)}."
+
+
+def _cost_column(
+    metric: str, rows: Sequence[PlannedRow], cells: Sequence[Mapping[str, Cell]], results: _Results
+) -> tuple[Column, list[str]]:
+    found = [result for uid in _uids(rows, "gpu_days") if (result := results.get(uid))]
+    kinds = {_device(result) for result in found}
+    unit = "GPU-days" if kinds == {"cuda"} else "device-days"
+    where = {"cuda": "GPU", "cpu": "CPU"}
+    devices = " and ".join(sorted(where.get(kind, kind) for kind in kinds)) or "no run yet"
+    note = (
+        f"Wall-clock time of pre-training × devices, in days ({devices}), beside whatever else the machine did; a "
+        "pre-training that rows or studies share was timed once. The paper timed 3 RTX 2080 Ti: compare ratios only."
+    )
+    if metric == RELATIVE:
+        title = f"cost relative to “{rows[0].row.label}”"
+        return Column(metric, title, "", "", unit="×", decimals=3), [note]
+    means = [mean for own in cells if (mean := own["gpu_days"].mean)]
+    decimals = max(2, 2 - math.floor(math.log10(min(means)))) if means else 2
+    column = Column(
+        metric, "pre-training cost", f"{unit} ({devices})", "GPU-days", unit=unit, decimals=decimals, better="lower"
+    )
+    return column, [note]
+
+
+def _device(result: Mapping[str, Any]) -> str:
+    """The kind of device that a stage ran on: "cpu", "cuda"."""
+    return str(result.get("environment", {}).get("device", "cpu")).partition(":")[0]
+
+
+def _told_apart(columns: Sequence[Column]) -> list[Column]:
+    """Columns of one title and one data set (roles that differ in protocol) say whose place they take."""
+    shown = [(column.title, column.data) for column in columns if column.same_as is None]
+    return [
+        replace(column, data=f"{column.data} in place of {column.paper_data}")
+        if column.same_as is None and column.paper_data and shown.count((column.title, column.data)) > 1
+        else column
+        for column in columns
+    ]
+
+
+# --- what stands below the table
+
+
+def _general_notes(
+    columns: Sequence[Column],
+    shown: Sequence[Row],
+    seeds: Sequence[int],
+    rows: Sequence[PlannedRow],
+    omitted: Sequence[str],
+    profile: str,
+) -> list[str]:
+    notes = []
+    absent = missing_note(columns, shown, seeds)
+    if absent:
+        notes.append(absent)
+    twins = [f"{column.metric} (as {column.same_as})" for column in columns if column.same_as]
+    if twins:
+        notes.append(
+            f"One data set plays both UCF101 and HMDB51 here, so that these are the same measurements and are shown "
+            f"once: {', '.join(twins)}. The paper's values for them are in table.csv and table.json."
+        )
+    if omitted:
+        notes.append(f"Not measured in profile {profile}: {', '.join(omitted)} (--metrics asks for them).")
+    decoders: dict[str, None] = {}
+    for row in rows:
+        if row.resolved.settings.decodes:
+            decoder = row.resolved.settings.decoder
+            text = f"start {decoder.init}, positions × {decoder.position:g}, dropout {decoder.dropout:g}"
+            decoders[text + (", layer norm on the memory" if decoder.memory_norm else "")] = None
+    if decoders:
+        notes.append(
+            f"Motion decoder: {'; or '.join(decoders)} (the paper's: start paper, positions × 1, dropout 0.1)."
+        )
+    return notes
+
+
+def _scaled(rows: Sequence[PlannedRow], rule: Mapping[str, Any]) -> tuple[Scaled, ...]:
+    changes = {
+        (change.name, change.paper, change.value): Scaled(
+            change.name, change.paper, change.value, str(rule.get(change.name, ""))
+        )
+        for row in rows
+        for change in row.resolved.scaled
+    }
+    return tuple(sorted(changes.values(), key=lambda change: (change.name, change.paper)))
+
+
+def _departures(rows: Sequence[PlannedRow]) -> dict[str, Any]:
+    """Settings that act in every row with one value which is not the default, that is the paper's for I3D on UCF101.
+
+    What the study itself varies or states is no departure.
+    """
+    from fima.config import Settings
+
+    usual = _flat(Settings.model_validate({}).model_dump(mode="json"))
+    stated = {name for row in rows for name in (*row.study.base, *row.row.set)}
+    each = [_flat(row.resolved.settings.active()) for row in rows]
+    return {
+        name: value
+        for name, value in each[0].items()
+        if name not in stated and usual.get(name) != value and all(other.get(name) == value for other in each)
+    }
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
+
+
+# --- claims
+
+
+def _judge(claim: Claim, rows: Sequence[Row], columns: Sequence[Column], profile: str) -> stats.Verdict:
+    column = next((column for column in columns if column.metric == claim.metric), None)
+    kind = next(name for name in ("best", "worst", "better", "equal", "ratio") if getattr(claim, name))
+    if column is None:
+        return stats.unmeasured(claim.says, claim.metric, kind, f"{claim.metric} is not measured in profile {profile}")
+    values = {row.label: row.cells[claim.metric].values for row in rows}
+    others = [row.label for row in rows]
+    if claim.equal:
+        return stats.equal(claim.says, claim.metric, claim.equal, values)
+    if claim.ratio:
+        assert claim.value is not None  # ratio comes with value
+        return stats.ratio(claim.says, claim.metric, claim.ratio, claim.value, values)
+    if claim.best:
+        pairs = [(claim.best, label) for label in others if label != claim.best]
+    elif claim.worst:
+        pairs = [(label, claim.worst) for label in others if label != claim.worst]
+    else:
+        assert claim.better is not None  # one form is given
+        pairs = [(claim.better, label) for label in claim.worse]
+    lower, digits = column.better == "lower", max(column.decimals, 1)
+    return stats.ordered(claim.says, claim.metric, kind, pairs, values, lower_is_better=lower, digits=digits)
