@@ -1,0 +1,82 @@
+"""Video encoders: clips [B, 3, T, H, W] to feature maps [B, C, T', H', W'], without pooling or classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from torch import Tensor, nn
+
+from fima.backbones import i3d, r2plus1d, r3d, small
+from fima.config import Backbone
+
+CONSTRUCTORS: dict[str, Callable[[], nn.Module]] = {
+    "i3d": i3d.I3D,
+    "r2plus1d": r2plus1d.build,
+    "r3d": r3d.build,
+    "small": small.Small,
+}
+
+
+def build(backbone: Backbone) -> nn.Module:
+    """An encoder with the attribute `channels`, randomly initialised or with the weights of a file.
+
+    Raises:
+        ValueError: the file of weights is not of this architecture.
+    """
+    network = CONSTRUCTORS[backbone.name]()
+    if backbone.weights is not None:
+        load(network, backbone.weights, backbone.name)
+    return network
+
+
+def load(network: nn.Module, path: Path, name: str) -> None:
+    """Load weights in the public layout, strictly; only the classifier (`fc.*`, `head.*`) of a public file is left out.
+
+    Raises:
+        ValueError: missing, unexpected or misshapen weights; the line names the first ones.
+    """
+    try:
+        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"backbone.weights {path}: cannot be read ({reason}); give a file of torch.save") from error
+    state = {key: value for key, value in state.items() if not key.startswith(("fc.", "head."))}
+    own = network.state_dict()
+    wrong = [f"missing {key}" for key in own if key not in state]
+    wrong += [f"unexpected {key}" for key in state if key not in own]
+    wrong += [
+        f"{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise ValueError(f"backbone.weights {path}: is no {name}: {', '.join(wrong[:3])}{more}")
+    network.load_state_dict(state)
+
+
+@lru_cache
+def _shape(name: str, frames: int, size: int) -> tuple[int, int, int, int]:
+    with torch.device("meta"), torch.no_grad():
+        features = CONSTRUCTORS[name]().eval()(torch.empty(1, 3, frames, size, size))
+    channels, time, height, width = features.shape[1:]
+    return channels, time, height, width
+
+
+def feature_shape(backbone: Backbone, frames: int, size: int) -> tuple[int, int, int, int]:
+    """C, T', H', W' for clips of `frames` frames of `size` x `size` pixels; computes no value.
+
+    Raises:
+        ValueError: the clip is too short or too small for the encoder.
+    """
+    try:
+        return _shape(backbone.name, frames, size)
+    except RuntimeError as error:
+        raise ValueError(
+            f"backbone {backbone.name} cannot take clips of {frames} x {size} x {size}; "
+            "raise clip.frames or augment.size"
+        ) from error

@@ -1,0 +1,107 @@
+"""I3D (Carreira and Zisserman, 2017): Inception-v1 inflated; 16 x 224 x 224 to 1024 x 2 x 7 x 7.
+
+12.287 M parameters without the classifier. Padding is "same" as in TensorFlow: the larger half goes behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Triple = tuple[int, int, int]
+# Input channels and widths of the Inception blocks: 1x1; 3x3 reduction, 3x3; reduction, 3x3; after the pool.
+BLOCKS: dict[str, tuple[int, Sequence[int]]] = {
+    "mixed_3b": (192, (64, 96, 128, 16, 32, 32)),
+    "mixed_3c": (256, (128, 128, 192, 32, 96, 64)),
+    "mixed_4b": (480, (192, 96, 208, 16, 48, 64)),
+    "mixed_4c": (512, (160, 112, 224, 24, 64, 64)),
+    "mixed_4d": (512, (128, 128, 256, 24, 64, 64)),
+    "mixed_4e": (512, (112, 144, 288, 32, 64, 64)),
+    "mixed_4f": (528, (256, 160, 320, 32, 128, 128)),
+    "mixed_5b": (832, (256, 160, 320, 32, 128, 128)),
+    "mixed_5c": (832, (384, 192, 384, 48, 128, 128)),
+}
+
+
+def same(size: Sequence[int], kernel: Triple, stride: Triple) -> list[int]:
+    """Padding of the last three axes for F.pad, such that an axis of n gives ceil(n / stride)."""
+    pads: list[int] = []
+    for n, k, s in zip(reversed(size), reversed(kernel), reversed(stride), strict=True):
+        total = max(k - (s if n % s == 0 else n % s), 0)
+        pads += [total // 2, total - total // 2]
+    return pads
+
+
+class Unit(nn.Module):
+    """Convolution with same padding, BatchNorm, ReLU."""
+
+    def __init__(self, before: int, after: int, kernel: int = 1, stride: int = 1) -> None:
+        super().__init__()
+        self.kernel: Triple = (kernel,) * 3
+        self.stride: Triple = (stride,) * 3
+        self.conv = nn.Conv3d(before, after, kernel, stride, bias=False)
+        self.norm = nn.BatchNorm3d(after, eps=1e-3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        pads = same(x.shape[2:], self.kernel, self.stride)
+        even = pads[0] == pads[1] and pads[2] == pads[3] and pads[4] == pads[5]
+        if even:  # no copy of the input
+            x = F.conv3d(x, self.conv.weight, None, self.stride, (pads[4], pads[2], pads[0]))
+        else:
+            x = self.conv(F.pad(x, pads))
+        return F.relu(self.norm(x), inplace=True)
+
+
+class Pool(nn.Module):
+    """Max pooling with same padding; inputs are never negative, so zeros pad."""
+
+    def __init__(self, kernel: Triple, stride: Triple) -> None:
+        super().__init__()
+        self.kernel, self.stride = kernel, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.max_pool3d(F.pad(x, same(x.shape[2:], self.kernel, self.stride)), self.kernel, self.stride)
+
+
+class Inception(nn.Module):
+    """Four branches side by side."""
+
+    def __init__(self, before: int, widths: Sequence[int]) -> None:
+        super().__init__()
+        one, reduce3, three, reduce5, five, pool = widths
+        self.one = Unit(before, one)
+        self.three = nn.Sequential(Unit(before, reduce3), Unit(reduce3, three, 3))
+        self.five = nn.Sequential(Unit(before, reduce5), Unit(reduce5, five, 3))
+        self.pool = nn.Sequential(Pool((3, 3, 3), (1, 1, 1)), Unit(before, pool))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.one(x), self.three(x), self.five(x), self.pool(x)], dim=1)
+
+
+class I3D(nn.Sequential):
+    """The trunk up to `mixed_5c`: time is halved three times, space five times."""
+
+    channels = 1024
+
+    def __init__(self) -> None:
+        blocks = {name: Inception(before, widths) for name, (before, widths) in BLOCKS.items()}
+        super().__init__()
+        for name, module in (
+            ("conv_1a", Unit(3, 64, 7, 2)),
+            ("pool_2a", Pool((1, 3, 3), (1, 2, 2))),
+            ("conv_2b", Unit(64, 64)),
+            ("conv_2c", Unit(64, 192, 3)),
+            ("pool_3a", Pool((1, 3, 3), (1, 2, 2))),
+            *((name, blocks[name]) for name in ("mixed_3b", "mixed_3c")),
+            ("pool_4a", Pool((3, 3, 3), (2, 2, 2))),
+            *((name, blocks[name]) for name in ("mixed_4b", "mixed_4c", "mixed_4d", "mixed_4e", "mixed_4f")),
+            ("pool_5a", Pool((2, 2, 2), (2, 2, 2))),
+            *((name, blocks[name]) for name in ("mixed_5b", "mixed_5c")),
+        ):
+            self.add_module(name, module)
+        for part in self.modules():
+            if isinstance(part, nn.Conv3d):
+                nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
