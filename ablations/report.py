@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 import re
+import shlex
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,25 +22,63 @@ if TYPE_CHECKING:
     from ablations.spec import Claim, Study
     from ablations.store import Store
 
+CODE = Path(__file__).resolve().parents[1]
 KINDS = {"lin": "linear probe, top-1 %", "ft": "fine-tuning, top-1 %"}
 ROLES = {"ucf101": "UCF101", "hmdb51": "HMDB51"}
 NAMES = {"ucf101": "UCF101", "hmdb51": "HMDB51", "kinetics400": "Kinetics-400", "diving48": "Diving48 V2"}
 RELATIVE, ALL_PARAMETERS = "gpu_days/relative", "parameters/all"  # derived columns
 
 
-def build(plan: Plan, store: Store, command: str = "", commit: str = "") -> dict[str, Table]:
+def build(plan: Plan, store: Store, command: str | None = None, commit: str | None = None) -> list[Table]:
     """One table per study of the plan, from what the store holds now.
 
     Args:
         plan: rows, and the stages their cells come from.
         store: results; what is missing there is a dash in the table.
-        command: what made the results, as one would type it.
-        commit: of the code, with "+dirty" where the working tree differs.
+        command: what makes these results, as one would type it; None: worked out from the plan, the same for `run`
+            and for `report`.
+        commit: of the code, with "+dirty" where it was changed since; None: asked of git.
     """
+    commit = commit_of_code() if commit is None else commit
     studies: dict[str, list[PlannedRow]] = {}
     for row in plan.rows:
         studies.setdefault(row.study.study, []).append(row)
-    return {name: _table(rows, plan, store, command, commit) for name, rows in studies.items()}
+    return [
+        _table(rows, plan, store, command_of(plan, rows) if command is None else command, commit)
+        for rows in studies.values()
+    ]
+
+
+def command_of(plan: Plan, rows: Sequence[PlannedRow]) -> str:
+    """The command that makes this table, in its shortest form."""
+    study, profile = rows[0].study, plan.profile
+    inside = study.path.resolve().parent == (CODE / "studies").resolve()
+    words = ["fima-ablate", "run", f"studies/{study.path.name}" if inside else str(study.path)]
+    words += ["--profile", profile.profile]
+    for root in profile.roots:
+        words += ["--data-root", root]
+    seeds = tuple(sorted({seed for row in rows for seed in row.pretrain}))
+    if seeds != tuple(sorted(study.seeds or profile.seeds)):
+        words += ["--seeds", ",".join(map(str, seeds))]
+    metrics, costs = tuple(rows[0].cells), ("parameters", "gpu_days")
+    if metrics != tuple(metric for metric in study.metrics if metric in (*profile.metrics, *costs)):
+        words += ["--metrics", ",".join(metrics)]
+    return shlex.join([*words, *plan.overrides])
+
+
+def commit_of_code() -> str:
+    """The commit that the code is at, "+dirty" where tracked files of it were changed, or why that is unknown."""
+    try:
+        head = _git("rev-parse", "--short=12", "HEAD")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", "fima", "ablations", "studies")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown (not in a git checkout)"
+    return head + ("+dirty" if changed else "")
+
+
+def _git(*words: str) -> str:
+    command = ["git", "-C", str(CODE), *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def write(table: Table, folder: Path) -> list[Path]:

@@ -1,0 +1,462 @@
+"""Tables from results, and every file of a report."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ablations import plots, render, report, stats
+from ablations.table import REDUCED, Cell, Column, Row, Table, mark_best
+from fima.config import Settings
+
+FILES = ["table.md", "table.tex", "table.csv", "table.json", "plot.png", "plot.pdf"]
+
+
+def small(seeds: Sequence[int] = (0, 1), **changes: Any) -> Table:
+    """Three rows, one metric, one cell without a result."""
+    column = Column(
+        "lin/ucf101", "linear probe, top-1 %", "embedded two-stage (source)", "UCF101", better="higher", notes=(1,)
+    )
+    rows = (
+        Row("0.3", {"lin/ucf101": Cell(71.6, {seed: 50.0 + seed for seed in seeds})}),
+        Row("0.5", {"lin/ucf101": Cell(73.1, {seed: 52.0 + 2 * seed for seed in seeds})}, default=True),
+        Row("50 % & β_|x|", {"lin/ucf101": Cell(71.5, {}, dict.fromkeys(seeds, "not run"))}),
+    )
+    values = {row.label: row.cells["lin/ucf101"].values for row in rows}
+    table = Table(
+        study="table3d_beta",
+        title="Foreground ratio β",
+        paper="Table 3d of Zhu et al.",
+        profile="demo",
+        profile_title="",
+        reduced=True,
+        scale="small videos",
+        command="fima-ablate run studies/table3d_beta.yaml",
+        commit="abc+dirty",
+        seeds=tuple(seeds),
+        columns=(column,),
+        rows=mark_best(rows, [column]),
+        data={"ucf101": "embedded two-stage (source)"},
+        notes=("Protocol: probe_a.",),
+        verdicts=(stats.ordered("0.5 beats 0.3", "lin/ucf101", "better", [("0.5", "0.3")], values),),
+    )
+    return replace(table, **changes)
+
+
+# --- Markdown
+
+
+def test_markdown_table_as_it_stands() -> None:
+    assert render.markdown(small()) == (
+        "# Foreground ratio β\n"
+        "\n"
+        "> **reduced scale: not a reproduction of the paper's numbers; small videos**\n"
+        "\n"
+        "- study: table3d_beta\n"
+        "- compared with: Table 3d of Zhu et al.\n"
+        "- profile: demo\n"
+        "- data: ucf101: embedded two-stage (source)\n"
+        "- seeds: 0, 1\n"
+        "- commit: abc+dirty\n"
+        "- command: fima-ablate run studies/table3d_beta.yaml\n"
+        "\n"
+        "| Foreground ratio β | linear probe, top-1 %, UCF101, paper | "
+        "linear probe, top-1 %, embedded two-stage (source), measured [1] |\n"
+        "|:---|---:|---:|\n"
+        "| 0.3 | 71.6 | 50.5 ± 0.7 (2) |\n"
+        "| 0.5 *(default)* | 73.1 | **53.0 ± 1.4 (2)** |\n"
+        "| 50 % & β\\_\\|x\\| | 71.5 | – |\n"
+        "\n"
+        "Measured: mean ± sample standard deviation (number of seeds); bold: best measured mean, ties included; "
+        "paper: the number printed there.\n"
+        "\n"
+        "Notes\n"
+        "\n"
+        "1. Protocol: probe_a.\n"
+        "\n"
+        "## Claims of the paper, on these measurements\n"
+        "\n"
+        "| claim | on | what was measured |\n"
+        "|:---|:---|:---|\n"
+        "| 0.5 beats 0.3 | linear probe, top-1 %, embedded two-stage (source) | "
+        "undecided: “0.5” against “0.3”: gap +2.5, 95 % interval −3.9 to +8.9, n = 2; the interval includes 0 |\n"
+        "\n"
+        f"Rule for better: {stats.ORDER_RULE}.\n"
+        "\n"
+    )
+
+
+def test_markdown_rows_have_as_many_cells_as_the_header() -> None:
+    lines = [line for line in render.markdown(small()).splitlines() if line.startswith("|")]
+    table = lines[:5]
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {4}
+
+
+@pytest.mark.parametrize(("seeds", "printed"), [((0,), "52.0 (1)"), ((0, 1, 2, 3, 4), "56.0 ± 3.2 (5)"), ((), "–")])
+def test_measured_says_how_many_seeds(seeds: tuple[int, ...], printed: str) -> None:
+    table = small(seeds)
+    assert render.measured(table.rows[1].cells["lin/ucf101"], table.columns[0]) == printed
+
+
+def test_one_seed_is_undecided_in_words() -> None:
+    assert "one seed: direction agrees, undecided; “0.5” against “0.3”: gap +2.0, n = 1" in render.markdown(small((0,)))
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [("a|b", r"a\|b"), ("table_x", "table_x"), ("_x_", r"\_x\_"), ("2 * 3 < [4]", r"2 \* 3 \< \[4\]"), ("a\nb", "a b")],
+)
+def test_markdown_escape(text: str, escaped: str) -> None:
+    assert render.md_escape(text) == escaped
+
+
+# --- best
+
+
+def cells(*means: float | None) -> list[Row]:
+    return [Row(str(i), {"m": Cell(None, {} if mean is None else {0: mean})}) for i, mean in enumerate(means)]
+
+
+def marked(better: Any, *means: float | None) -> list[bool]:
+    return [row.cells["m"].best for row in mark_best(cells(*means), [Column("m", "m", better=better)])]
+
+
+def test_best_in_bold_with_ties_as_printed() -> None:
+    assert marked("higher", 50.0, 50.04, 49.0) == [True, True, False]
+    assert marked("lower", 2.0, 1.0, None) == [False, True, False]
+    assert marked(None, 2.0, 1.0) == [False, False]
+    assert marked("higher", None, 50.0) == [False, False]  # nothing to be better than
+
+
+# --- LaTeX
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("50 % & more_x #1", r"50 \% \& more\_x \#1"),
+        ("β – ± × −1 → π", r"$\beta$ -- $\pm$ $\times$ $-$1 $\rightarrow$ $\pi$"),
+        (r"a\b {c} $d ~ ^", r"a\textbackslash{}b \{c\} \$d \textasciitilde{} \textasciicircum{}"),
+        ("“q” <a|b>", r"``q'' \textless{}a\textbar{}b\textgreater{}"),
+        ("--seeds 0", "-{}-seeds 0"),
+        ("café ě 漢", "café e [U+6F22]"),
+        ("two\nlines", "two lines"),
+    ],
+)
+def test_tex_escape(text: str, escaped: str) -> None:
+    assert render.tex_escape(text) == escaped
+
+
+def hard() -> Table:
+    """Every special character in every place that takes text."""
+    nasty = "100 % & _x_ #1 $2 {3} ~4^5 \\6 β – ± “q” <|> 漢\n--end"
+    table = small()
+    column = replace(table.columns[0], title=nasty, data=nasty, paper_data=nasty)
+    rows = tuple(replace(row, label=f"{row.label} {nasty}") for row in table.rows)
+    return replace(
+        table, title=nasty, paper=nasty, scale=nasty, command=nasty, commit=nasty, notes=(nasty,), columns=(column,),
+        rows=rows, failures=(nasty,), departures={"x_y": nasty}, data={"ucf101": nasty},
+    )  # fmt: skip
+
+
+def body(tex: str) -> list[str]:
+    """The lines of the tabular that hold cells."""
+    inside = tex.partition(r"\begin{tabular}")[2].partition(r"\end{tabular}")[0]
+    return [line.strip() for line in inside.splitlines() if line.rstrip().endswith(r"\\")]
+
+
+@pytest.mark.parametrize("table", [small(), small((0,)), hard()], ids=["two seeds", "one seed", "specials"])
+def test_tex_is_well_formed(table: Table) -> None:
+    tex = render.latex(table)
+    live = re.sub(r"(?<!\\)%.*", "", tex)
+    begun = re.findall(r"\\begin\{(\w+)\}", live)
+    assert sorted(begun) == sorted(re.findall(r"\\end\{(\w+)\}", live))
+    assert re.sub(r"\\.", "", live).count("{") == re.sub(r"\\.", "", live).count("}")
+    widths = set()
+    for line in body(tex):
+        spans = [int(n) for n in re.findall(r"\\multicolumn\{(\d)\}", line)]
+        widths.add(len(re.findall(r"(?<!\\)&", line)) + 1 + sum(spans) - len(spans))
+    assert widths == {3}
+    assert r"\begin{tabular}{lrr}" in tex
+
+
+def test_tex_rows_as_they_stand() -> None:
+    assert body(render.latex(small()))[3:] == [
+        r"0.3 & 71.6 & 50.5 $\pm$ 0.7 (2) \\",
+        r"0.5 \textit{(default)} & 73.1 & \textbf{53.0 $\pm$ 1.4 (2)} \\",
+        r"50 \% \& $\beta$\_\textbar{}x\textbar{} & 71.5 & -- \\",
+    ]
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+@pytest.mark.parametrize("alone", [True, False], ids=["by itself", "through input"])
+def test_tex_compiles(tmp_path: Path, alone: bool) -> None:
+    (tmp_path / "table.tex").write_text(render.latex(hard()))
+    (tmp_path / "paper.tex").write_text(
+        "\\documentclass{article}\n\\usepackage[utf8]{inputenc}\n\\usepackage{booktabs,graphicx}\n"
+        "\\begin{document}\nBefore.\n\\input{table}\nAfter.\n\\end{document}\n"
+    )
+    name = "table.tex" if alone else "paper.tex"
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", name],
+        cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout
+
+
+# --- CSV and JSON
+
+
+def test_csv_is_tidy() -> None:
+    import pandas as pd
+
+    text = render.as_csv(hard())
+    assert REDUCED in text.splitlines()[3] and text.startswith("# study: table3d_beta\n")
+    assert "#1" in pd.read_csv(io.StringIO(text), comment="#")["row"][0]  # a quoted sign begins no comment
+    frame = pd.read_csv(io.StringIO(render.as_csv(small())), comment="#", keep_default_na=False)
+    assert len(frame) == 3
+    assert [str(label) for label in frame["row"]] == ["0.3", "0.5", "50 % & β_|x|"]
+    assert list(frame["paper"]) == [71.6, 73.1, 71.5]
+    assert [str(value) for value in frame["mean"]] == ["50.5", "53.0", ""]
+    assert list(frame["n"]) == [2, 2, 0]
+    assert list(frame["best"]) == [0, 1, 0]
+    assert list(frame["values"]) == ["50.0 51.0", "52.0 54.0", ""]
+    assert frame["missing"][2] == "seed 0: not run; seed 1: not run"
+    assert set(frame["reduced_scale"]) == {1}
+
+
+def test_json_holds_everything_unrounded() -> None:
+    table = small((0, 1, 2))
+    plain = json.loads(render.as_json(table))
+    cell = plain["rows"][1]["cells"]["lin/ucf101"]
+    assert cell["values"] == {"0": 52.0, "1": 54.0, "2": 56.0}
+    assert (cell["mean"], cell["std"], cell["n"], cell["best"], cell["paper"]) == (54.0, 2.0, 3, True, 73.1)
+    assert cell["half"] == pytest.approx(4.302652729911275 * 2 / 3**0.5)
+    assert plain["verdicts"][0]["state"] == "supported"  # 2, 3, 4: 3 +- 2.48
+    assert REDUCED in plain["scale_line"]
+    assert plain["rows"][2]["cells"]["lin/ucf101"]["missing"] == {"0": "not run", "1": "not run", "2": "not run"}
+
+
+# --- files
+
+
+def test_report_folder_and_rebuild_to_the_byte(tmp_path: Path) -> None:
+    first = report.write(small(), tmp_path / "a")
+    assert [path.name for path in first] == FILES
+    before = {path.name: path.read_bytes() for path in first}
+    report.write(small(), tmp_path / "a")
+    report.write(small(), tmp_path / "b")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()} == before
+    assert {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()} == before
+    for name in FILES[:4]:
+        assert REDUCED in (tmp_path / "a" / name).read_text(), name
+
+
+def test_no_warning_of_scale_at_full_scale(tmp_path: Path) -> None:
+    report.write(small(reduced=False, scale=""), tmp_path)
+    assert all("reproduction" not in (tmp_path / name).read_text() for name in FILES[:4])
+
+
+def test_a_failing_plot_leaves_the_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report.write(small(), tmp_path)
+
+    def fail(table: Table) -> dict[str, bytes]:
+        raise RuntimeError("no fonts")
+
+    monkeypatch.setattr(plots, "draw", fail)
+    with pytest.raises(OSError, match=r"the tables are written, the plot failed: RuntimeError: no fonts"):
+        report.write(small((0, 1, 2)), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FILES[:4])
+    assert "(3)" in (tmp_path / "table.md").read_text()
+
+
+def test_drafts_of_killed_writers_are_removed(tmp_path: Path) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    (tmp_path / f".table.md.{gone.pid}.tmp").write_text("half a ta")
+    report.write(small(), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FILES)
+
+
+# --- from a plan and a store
+
+
+class Shelf:
+    """What `report` asks of a store."""
+
+    def __init__(self, results: Mapping[str, dict[str, Any]], failed: Mapping[str, str] | None = None) -> None:
+        self.results, self.failed = dict(results), dict(failed or {})
+
+    def result(self, uid: str) -> dict[str, Any] | None:
+        return self.results.get(uid)
+
+    def status(self, uid: str) -> SimpleNamespace:
+        if uid in self.failed:
+            return SimpleNamespace(state="failed", error=self.failed[uid])
+        return SimpleNamespace(state="done" if uid in self.results else "new", error=None)
+
+
+def planned(
+    metrics: Mapping[str, str],
+    labels: Sequence[str] = ("VD", "DC"),
+    paper: Sequence[Mapping[str, float]] = ({}, {}),
+    seeds: Sequence[int] = (0,),
+    claims: Sequence[Any] = (),
+    same_data: bool = False,
+    asked: Sequence[str] | None = None,
+) -> Any:
+    """A plan of one study; `metrics` gives the key in the result. Uids are <kind>-<role>-<row>-<seed>."""
+    study = SimpleNamespace(
+        study="table11_cost", title="Cost", paper={"table": "11", "source": "Zhu et al."}, base={}, seeds=None,
+        metrics=tuple(asked or metrics), claims=tuple(claims), path=report.CODE / "studies/table11_cost.yaml",
+    )  # fmt: skip
+    profile = SimpleNamespace(
+        profile="demo", title="small", reduced=True, scale="small videos", roots=(), seeds=(0,),
+        metrics=tuple(metrics), rule={"decoder.width": Fraction(1, 4)},
+    )  # fmt: skip
+
+    def data(domain: str) -> SimpleNamespace:
+        embedded = SimpleNamespace(set="two-stage", domain=domain)
+        return SimpleNamespace(name="embedded", embedded=embedded, limit=None, root=None)
+
+    roles = {
+        "pretrain": data("source"),
+        "ucf101": data("source"),
+        "hmdb51": data("source" if same_data else "transfer"),
+    }
+    scaled = (SimpleNamespace(name="decoder.width", paper=512, value=128),)
+    settings = Settings.model_validate({"optim": {"lr": 0.002}, "losses": ["vv", "pix"]})
+    resolved = SimpleNamespace(settings=settings, data=roles, scaled=scaled)
+    rows, stages = [], {}
+    for label, printed in zip(labels, paper, strict=True):
+        cells: dict[str, dict[int, Any]] = {metric: {} for metric in metrics}
+        for seed in seeds:
+            pretrain = f"pretrain-{label}-{seed}"
+            stages[pretrain] = SimpleNamespace(uid=pretrain, needs=(), title=f"pre-training of {label}, seed {seed}")
+            for metric, key in metrics.items():
+                kind, _, role = metric.partition("/")
+                uid = f"{kind}-{'ucf101' if same_data else role}-{label}-{seed}" if role else pretrain
+                stages.setdefault(uid, SimpleNamespace(uid=uid, needs=(pretrain,), title=f"{kind} of {label}"))
+                factor = 1 / 86400 if metric == "gpu_days" else 1.0
+                cells[metric][seed] = SimpleNamespace(uid=uid, key=key, factor=factor)
+        row = SimpleNamespace(label=label, paper=printed, default=label == labels[-1], set={})
+        pretrains = {seed: f"pretrain-{label}-{seed}" for seed in seeds}
+        rows.append(SimpleNamespace(study=study, row=row, resolved=resolved, cells=cells, pretrain=pretrains))
+    return SimpleNamespace(
+        rows=tuple(rows), stages=stages, seeds=tuple(seeds), profile=profile, overrides=("optim.steps=3",)
+    )
+
+
+def claim(**form: Any) -> SimpleNamespace:
+    empty = {"best": None, "worst": None, "better": None, "worse": (), "equal": (), "ratio": None, "value": None}
+    return SimpleNamespace(**{**empty, "says": "it holds", **form})
+
+
+def built(plan: Any, results: Mapping[str, dict[str, Any]], failed: Mapping[str, str] | None = None) -> Table:
+    (table,) = report.build(plan, Shelf(results, failed), commit="abc")  # type: ignore[arg-type]
+    return table
+
+
+LINEAR = {"top1": 40.0, "videos": 60, "classes": 6, "protocol": "logistic, 3 clips"}
+
+
+def test_build_reads_cells_protocol_chance_scale_and_departures() -> None:
+    plan = planned({"lin/ucf101": "top1"}, paper=({"lin/ucf101": 68.7}, {"lin/ucf101": 69.7}), seeds=(0, 1))
+    results = {
+        f"lin-ucf101-{label}-{seed}": LINEAR | {"top1": top + seed}
+        for label, top in (("VD", 40.0), ("DC", 44.0))
+        for seed in (0, 1)
+    }
+    table = built(plan, results)
+    assert table.rows[0].cells["lin/ucf101"].values == {0: 40.0, 1: 41.0}
+    assert table.rows[1].cells["lin/ucf101"].best and table.rows[1].default
+    assert table.paper == "Table 11 of Zhu et al."
+    assert table.columns[0].chance == pytest.approx(100 / 6)
+    text = render.markdown(table)
+    assert "1. Protocol: logistic, 3 clips; 60 test videos; 6 classes; chance 16.7 %." in text
+    assert "decoder.width × 1/4: 512 → 128" in text
+    assert table.departures == {"optim.lr": 0.002, "losses": ["vv", "pix"]}
+    assert "Motion decoder: start paper, positions × 1, dropout 0.1" in text
+    assert "fima-ablate run studies/table11_cost.yaml --profile demo --seeds 0,1 optim.steps=3" in text
+
+
+def test_missing_results_are_counted_by_reason_and_failures_listed() -> None:
+    plan = planned({"lin/ucf101": "top1"}, ("a", "b", "c"), ({}, {}, {}))
+    table = built(plan, {"lin-ucf101-a-0": LINEAR}, {"pretrain-b-0": "the loss is not finite"})
+    text = render.markdown(table)
+    assert "2 of 3 results (row × metric × seed) are missing: 1 failed, 1 not run." in text
+    assert "- pre-training of b, seed 0 (pretrain-b-0): the loss is not finite" in text
+    assert [render.measured(row.cells["lin/ucf101"], table.columns[0]) for row in table.rows] == ["40.0 (1)", "–", "–"]
+    nothing = built(plan, {})
+    assert not nothing.measured and "3 of 3 results" in render.markdown(nothing)
+
+
+def test_one_data_set_in_both_roles_is_shown_once_and_said() -> None:
+    paper = ({"lin/ucf101": 71.6, "lin/hmdb51": 41.2},) * 2
+    metrics = {"lin/ucf101": "top1", "lin/hmdb51": "top1"}
+    both = built(planned(metrics, paper=paper, same_data=True), {"lin-ucf101-VD-0": LINEAR})
+    assert [column.metric for column in both.visible] == ["lin/ucf101"]
+    assert "lin/hmdb51 (as lin/ucf101)" in render.markdown(both)
+    assert "41.2" in render.as_csv(both) and "41.2" not in body(render.latex(both))[3]
+    apart = built(planned(metrics, paper=paper), {})
+    assert [column.data for column in apart.visible] == ["embedded two-stage (source)", "embedded two-stage (transfer)"]
+
+
+def cost(seconds: float, device: str, devices: int = 1) -> dict[str, Any]:
+    sizes = {"parameters_paper_millions": 14.388, "parameters_millions": 16.494}
+    return {"seconds": seconds, "devices": devices, "environment": {"device": device}, **sizes}
+
+
+@pytest.mark.parametrize(("device", "unit"), [("cpu", "device-days (CPU)"), ("cuda:0", "GPU-days (GPU)")])
+def test_cost_is_days_times_devices_and_relative_to_the_first_row(device: str, unit: str) -> None:
+    plan = planned(
+        {"parameters": "parameters_paper_millions", "gpu_days": "seconds"},
+        paper=({"parameters": 12.3, "gpu_days": 3.43}, {"parameters": 12.3, "gpu_days": 3.53}),
+        claims=[claim(metric="gpu_days", ratio=("DC", "VD"), value=1.029)],
+    )
+    table = built(plan, {"pretrain-VD-0": cost(864.0, device, 3), "pretrain-DC-0": cost(950.4, device, 3)})
+    assert [column.metric for column in table.columns] == [
+        "parameters", "parameters/all", "gpu_days", "gpu_days/relative",
+    ]  # fmt: skip
+    first, second = table.rows[0].cells, table.rows[1].cells
+    assert first["gpu_days"].values == {0: pytest.approx(0.03)}
+    assert second["gpu_days/relative"].values == {0: pytest.approx(1.1)}
+    assert second["gpu_days/relative"].paper == pytest.approx(1.029)
+    assert second["parameters/all"].values == {0: 16.494}
+    assert table.columns[2].data == unit and table.columns[2].paper_data == "GPU-days"
+    assert table.verdicts[0].words.startswith("one seed: size disagrees")
+    assert "0.0330 (1)" in render.markdown(table)
+
+
+def test_every_form_of_claim_is_judged() -> None:
+    forms = [
+        claim(metric="lin/ucf101", best="b"), claim(metric="lin/ucf101", worst="a"),
+        claim(metric="lin/ucf101", better="b", worse=("a",)), claim(metric="lin/ucf101", equal=("a", "b")),
+        claim(metric="ft/ucf101", best="a"),
+    ]  # fmt: skip
+    plan = planned({"lin/ucf101": "top1"}, ("a", "b"), seeds=(0, 1, 2), claims=forms, asked=["lin/ucf101", "ft/ucf101"])
+    results = {f"lin-ucf101-a-{seed}": LINEAR for seed in range(3)}
+    results |= {f"lin-ucf101-b-{seed}": LINEAR | {"top1": 45.0 + 0.1 * seed} for seed in range(3)}
+    table = built(plan, results)
+    assert [verdict.state for verdict in table.verdicts] == [
+        "supported", "supported", "supported", "contradicted", "undecided",
+    ]  # fmt: skip
+    assert table.verdicts[4].words == "undecided: ft/ucf101 is not measured in profile demo"
+    assert "Not measured in profile demo: ft/ucf101" in render.markdown(table)
+
+
+def test_terminal_text_names_scale_and_verdicts() -> None:
+    text = small().text()
+    assert REDUCED in text and "claim “0.5 beats 0.3”: undecided" in text and "*53.0 ± 1.4 (2)" in text
