@@ -158,7 +158,10 @@ def problems(model: type[BaseModel], defaults: Mapping[str, Any], layer: Layer, 
             at = at or [node for key, node in layer.items() if not name or key.startswith(name + ".")]
             place = f"{at[-1].where}: " if at else ""
             joint = found["type"] in ("value_error", "assertion_error") and name not in fields(model)
-            yield Problem(f"{place}{prefix}{name}{' ' if name or prefix else ''}{law(dict(found))}", joint)
+            subject = f"{prefix}{name}".rstrip(".")
+            told = found["type"] in ("value_error", "assertion_error")
+            subject += "" if not subject else ": " if told else " "
+            yield Problem(f"{place}{subject}{law(dict(found))}", joint)
 
 
 def law(error: Mapping[str, Any]) -> str:
@@ -192,4 +195,4 @@ def law(error: Mapping[str, Any]) -> str:
         bounds = {name: f"{bound:g}" if isinstance(bound, float) else bound for name, bound in bounds.items()}
         return f"{names[kind].format(**bounds)}, got {shown}"
     message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    return f": {message}" if kind in ("value_error", "assertion_error") else f"{message.lower()}, got {shown}"
+    return message if kind in ("value_error", "assertion_error") else f"{message.lower()}, got {shown}"

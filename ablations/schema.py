@@ -82,7 +82,7 @@ def profile() -> Schema:
     """The format of studies/profiles/*.yaml."""
     fraction = {"type": ["string", "number"], "pattern": r"^\s*\d+(\.\d+)?(/\d+)?\s*$"}
     numbers = [name for name, field in fields(Settings).items() if field.annotation in (int, float)]
-    protocols = {"linear": _settings(Linear), "finetune": _settings(Finetune)}
+    protocols = {"linear": {"$ref": "#/$defs/linear"}, "finetune": {"$ref": "#/$defs/finetune"}}
     properties: dict[str, Schema] = {
         "profile": {**_NAME, "description": "name, and folder of its reports"},
         "extends": {"type": "string", "description": "profile that this one changes: a name or a path"},
@@ -93,8 +93,7 @@ def profile() -> Schema:
         "metrics": {**_METRICS, "description": "what is measured of what a study names"},
         "settings": {**_settings(Settings), "description": "settings under every study"},
         "data": _closed({role: {"$ref": "#/$defs/data"} for role in ROLES}, "which data play each role"),
-        "linear": protocols["linear"],
-        "finetune": protocols["finetune"],
+        **protocols,
         "retrieval": _settings(Retrieval),
         "roles": _closed({role: _closed(protocols, "changes") for role in TESTED}, "changes of protocols for one role"),
         "rule": _closed(
@@ -105,7 +104,7 @@ def profile() -> Schema:
     assert tuple(properties) == PROFILE_KEYS
     schema = _document(properties, "A profile of fima-ablate: how large", ["profile", "title", "scale"])
     schema["anyOf"] = [{"required": ["extends"]}, {"required": ["reduced", "seeds", "metrics", "data"]}]
-    schema["$defs"] = {"data": _settings(Data)}
+    schema["$defs"] = {"data": _settings(Data), "linear": _settings(Linear), "finetune": _settings(Finetune)}
     return schema
 
 

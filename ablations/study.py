@@ -101,7 +101,7 @@ def find_study(name: str) -> Path:
     if path.stem in known and len(path.parts) <= 2:
         return STUDIES / f"{path.stem}.yaml"
     beside = [file.name for file in path.parent.glob("*.yaml")] if len(path.parts) > 1 else []
-    hint = guess(path.name, beside) or guess(path.stem, known)
+    hint = guess(path.stem, known) or guess(path.name, beside)
     raise SpecError(f"{name}: no such study; there are {', '.join(known)}.{hint}")
 
 

@@ -1,0 +1,251 @@
+"""The plan: equal work is one stage; a uid changes with what alters the result and with nothing else."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ablations import plan as planning
+from ablations import spec
+from ablations.dotted import fields
+from ablations.plan import Plan
+from fima import datasets
+from fima.config import Settings
+
+EVERYTHING = ("losses=[vv, vd, pix, fra]", "pixel.negatives=queue", "frame.type=triplet")
+ALL_METRICS = [metric for metric in spec.METRICS if not metric.startswith(("R5", "R10"))]
+
+
+def plan(*overrides: str, study: str = "table3d_beta", profile: str = "debug", **kwargs: Any) -> Plan:
+    return planning.build([spec.load_study(study)], spec.load_profile(profile), overrides, **kwargs)
+
+
+def first(planned: Plan, kind: str, role: str | None = None) -> str:
+    """The uid of the first stage of a kind, on the data of a role."""
+    return next(
+        uid
+        for uid, stage in planned.stages.items()
+        if stage.kind == kind and (role is None or stage.config["where"]["role"] == role)
+    )
+
+
+def leaves(tree: dict[str, Any], above: str = "") -> set[str]:
+    found: set[str] = set()
+    for name, value in tree.items():
+        found |= leaves(value, f"{above}{name}.") if isinstance(value, dict) else {above + name}
+    return found
+
+
+def another(name: str, tmp_path: Path) -> str:
+    """An override that gives a setting another valid value than under the profile `debug`."""
+    special = {
+        "losses": "[vv]", "decoder.width": "64", "decoder.heads": "8", "backbone.name": "r3d",
+        "optim.milestones": "[0.5]",
+        "backbone.weights": str(tmp_path / "weights.pt"), "augment.scale_max": "0.9", "contrast.momentum": "0.5",
+    }  # fmt: skip
+    profile = spec.load_profile("debug")
+    study = spec.load_study("table3d_beta")
+    settings = spec.resolve(study, study.rows[0], profile, EVERYTHING).settings
+    value: Any = settings
+    for part in name.split("."):
+        value = getattr(value, part)
+    if name in special:
+        return f"{name}={special[name]}"
+    if isinstance(value, bool):
+        return f"{name}={str(not value).lower()}"
+    if isinstance(value, str):
+        choices = fields(Settings)[name].annotation.__args__  # type: ignore[union-attr]
+        return f"{name}={next(choice for choice in choices if choice != value)}"
+    if isinstance(value, int):
+        return f"{name}={value + 1}"
+    return f"{name}={round(value * 0.8 + 0.01, 6)}"
+
+
+def test_every_active_setting_is_in_the_uid(tmp_path: Path) -> None:
+    (tmp_path / "weights.pt").write_bytes(b"1")
+    before = plan(*EVERYTHING).rows[0]
+    active = leaves(before.resolved.settings.active())
+    assert active == set(fields(Settings)) - {"augment.blur_min", "augment.blur_max"}  # debug does not blur
+    for name in sorted(active):
+        after = plan(*EVERYTHING, another(name, tmp_path)).rows[0]
+        if name == "foreground.beta":  # the first row sets it, and an override beats the row
+            assert after.resolved.settings.foreground.beta != before.resolved.settings.foreground.beta
+        assert after.pretrain[0] != before.pretrain[0], name
+
+
+def test_idle_settings_are_in_no_uid(tmp_path: Path) -> None:
+    before = plan("losses=[vv]")
+    idle = set(fields(Settings)) - leaves(before.rows[0].resolved.settings.active())
+    assert {"foreground.beta", "pixel.group", "frame.type", "decoder.width", "weights.fra"} <= idle
+    for name in sorted(idle):
+        change = another(name, tmp_path) if "blur" not in name else f"{name}=1.5"
+        assert list(plan("losses=[vv]", change).stages) == list(before.stages), name
+
+
+def test_where_the_data_lie_and_how_many_read_them_is_in_no_uid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = list(plan(metrics=ALL_METRICS).stages)
+    assert list(plan("data.memory_gib=1.5", "data.broken=fatal", metrics=ALL_METRICS).stages) == before
+    assert list(plan("losses=[pix, vv]", metrics=ALL_METRICS).stages) == before
+    monkeypatch.setattr(datasets, "fingerprint", lambda data: "same")
+    profile = spec.load_profile("ucf101-i3d")
+    study = spec.load_study("table3d_beta")
+    plans = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        plans.append(planning.build([study], spec.apply_roots(profile, [str(tmp_path / name)])))
+    assert list(plans[0].stages) == list(plans[1].stages)
+    assert plans[0].stages[plans[0].rows[0].pretrain[0]].config["where"]["data"]["root"] == str(tmp_path / "one")
+
+
+def test_seed_data_and_code_version_are_in_every_uid(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = set(plan(metrics=ALL_METRICS).stages)
+    assert not before & set(plan(seeds=[1], metrics=ALL_METRICS).stages)
+    assert not before & set(plan("data.embedded.seed=5", metrics=ALL_METRICS).stages)
+    assert not before & set(plan("data.decoded=stream", metrics=ALL_METRICS).stages)
+    monkeypatch.setitem(planning.RESULTS, "pretrain", planning.RESULTS["pretrain"] + 1)
+    assert not before & set(plan(metrics=ALL_METRICS).stages)  # through the upstream uid
+
+
+def test_what_an_evaluation_changes_leaves_its_upstream_alone() -> None:
+    before = plan(metrics=ALL_METRICS)
+
+    def changed(*overrides: str) -> set[tuple[str, str]]:
+        after = plan(*overrides, metrics=ALL_METRICS)
+        return {
+            (stage.kind, stage.config["where"]["role"])
+            for uid, stage in after.stages.items()
+            if uid not in before.stages
+        }
+
+    assert changed("hmdb51.finetune.dropout=0.2") == {("finetune", "hmdb51")}
+    assert changed("finetune.optim.lr=0.5") == {("finetune", "ucf101"), ("finetune", "hmdb51")}
+    assert changed("linear.clips=1") == {(k, r) for k in ("features", "linear") for r in ("ucf101", "hmdb51")}
+    assert changed("linear.optim.lr=3", "linear.normalise=false") == set()  # idle in the logistic probe
+    assert changed("linear.protocol=sgd") == {("linear", "ucf101"), ("linear", "hmdb51")}
+    assert changed("data.hmdb51.embedded.seed=3") == {
+        (kind, "hmdb51") for kind in ("features", "linear", "retrieval", "finetune")
+    }
+
+
+def test_initial_weights_count_by_their_content(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.pt", tmp_path / "two.pt"
+    one.write_bytes(b"weights")
+    two.write_bytes(b"weights")
+    uid = plan(f"backbone.weights={one}").rows[0].pretrain[0]
+    assert plan(f"backbone.weights={two}").rows[0].pretrain[0] == uid
+    two.write_bytes(b"others")
+    assert plan(f"backbone.weights={two}").rows[0].pretrain[0] != uid
+    with pytest.raises(spec.SpecError, match="No such file"):
+        plan(f"backbone.weights={tmp_path / 'none.pt'}")
+
+
+def test_equal_data_in_two_roles_are_one_stage() -> None:
+    planned = plan("data.hmdb51.embedded.domain=source", metrics=["lin/ucf101", "lin/hmdb51"])
+    for row in planned.rows:
+        assert row.cells["lin/ucf101"] == row.cells["lin/hmdb51"]
+    assert len(planned.stages) == 3 * 3
+
+
+def test_probe_and_retrieval_share_features_of_equally_many_clips() -> None:
+    kinds = [stage.kind for stage in plan(metrics=["lin/ucf101", "R1/ucf101", "R5/ucf101"]).stages.values()]
+    assert [kinds.count(kind) for kind in ("pretrain", "features", "linear", "retrieval")] == [3, 3, 3, 3]
+    kinds = [s.kind for s in plan("retrieval.clips=1", metrics=["lin/ucf101", "R1/ucf101"]).stages.values()]
+    assert kinds.count("features") == 6
+
+
+@pytest.mark.parametrize("protocol", ["logistic", "sgd"])
+def test_stages_come_after_what_they_need_and_are_json(protocol: str) -> None:
+    planned = plan(f"linear.protocol={protocol}", metrics=ALL_METRICS, seeds=[0, 3])
+    seen: set[str] = set()
+    upstream = {"pretrain": None, "features": "pretrain", "finetune": "pretrain", "retrieval": "features",
+                "linear": "features" if protocol == "logistic" else "pretrain"}  # fmt: skip
+    for uid, stage in planned.stages.items():
+        assert uid == stage.uid and set(stage.needs) <= seen
+        assert [planned.stages[need].kind for need in stage.needs] == ([upstream[stage.kind]] if stage.needs else [])
+        assert stage.config["seed"] == stage.seed and stage.config.get("upstream", *stage.needs or [None]) in (
+            *stage.needs, None,
+        )  # fmt: skip
+        assert json.loads(json.dumps(stage.config)) == stage.config
+        assert stage.config["where"]["data"]["name"] == "embedded"
+        seen.add(uid)
+    for row in planned.rows:
+        for seed in (0, 3):
+            assert set(row.stages[seed]) <= seen
+            assert all(cells[seed].uid in row.stages[seed] for cells in row.cells.values())
+            assert all(planned.stages[uid].seed == seed for uid in row.stages[seed])
+
+
+def test_active_settings_are_enough_to_rebuild_the_experiment() -> None:
+    for planned in (plan(), plan(*EVERYTHING), plan("losses=[vv]")):
+        for stage in planned.stages.values():
+            if stage.kind == "pretrain":
+                rebuilt = Settings.model_validate(stage.config["settings"])
+                assert rebuilt.active() == stage.config["settings"]
+
+
+def test_cells_point_at_results() -> None:
+    row = plan(metrics=ALL_METRICS, study="table11_cost").rows[0]
+    keys = {metric: (cell[0].uid.partition("-")[0], cell[0].key) for metric, cell in row.cells.items()}
+    assert keys["lin/ucf101"] == ("linear", "top1") and keys["ft/hmdb51"] == ("finetune", "top1")
+    assert keys["R20/hmdb51"] == ("retrieval", "R20")
+    assert keys["parameters"] == ("pretrain", "parameters_paper_millions")
+    assert keys["gpu_days"] == ("pretrain", "seconds")
+    assert row.cells["gpu_days"][0].factor * 86_400 == 1
+
+
+def test_metrics_are_those_of_study_and_profile_unless_asked_for() -> None:
+    assert list(plan(profile="demo").rows[0].cells) == ["lin/ucf101", "lin/hmdb51"]  # ft is not in demo
+    assert list(plan(profile="demo", study="table11_cost").rows[0].cells) == ["parameters", "gpu_days", "lin/ucf101"]
+    assert list(plan(profile="demo", metrics=["ft/ucf101", "R1/ucf101"]).rows[0].cells) == ["ft/ucf101", "R1/ucf101"]
+    with pytest.raises(spec.SpecError, match=r"lin/ucf11 is not a metric.*Did you mean lin/ucf101\?"):
+        plan(metrics=["lin/ucf11"])
+    study = replace(spec.load_study("table3d_beta"), metrics=("ft/ucf101",))
+    with pytest.raises(
+        spec.SpecError, match="none of which the study names; ask for the study's with --metrics ft/ucf101"
+    ):
+        planning.build([study], spec.load_profile("demo"))
+
+
+def test_seeds_of_the_command_beat_the_study_which_beats_the_profile() -> None:
+    study = spec.load_study("table3d_beta")
+    mini = spec.load_profile("mini")
+    assert planning.build([study], mini).seeds == (0, 1, 2, 3, 4)
+    assert planning.build([replace(study, seeds=(7,))], mini).seeds == (7,)
+    assert planning.build([replace(study, seeds=(7,))], mini, seeds=[1, 2]).seeds == (1, 2)
+
+
+def test_two_studies_of_one_name_are_refused() -> None:
+    study = spec.load_study("table3d_beta")
+    with pytest.raises(spec.SpecError, match="two studies named table3d_beta"):
+        planning.build([study, study], spec.load_profile("debug"))
+
+
+def test_a_plan_is_shown_with_what_is_done() -> None:
+    planned = plan()
+    done = list(planned.stages)[:2]
+    data = planned.as_json(done)
+    assert (data["rows"], data["pretrainings"], data["stages"], data["stages_done"]) == (3, 3, len(planned.stages), 2)
+    assert [row["label"] for row in data["planned_rows"]] == ["0.3", "0.5", "0.7"]
+    text = "\n".join(planned.lines(done, every_stage=True))
+    assert f"2 of {len(planned.stages)} stages are done" in text and all(uid in text for uid in planned.stages)
+
+
+def test_a_plan_imports_nothing_heavy_and_is_the_same_in_every_process() -> None:
+    code = (
+        "import sys, ablations.plan as p, ablations.spec as s\n"
+        "heavy = {'torch', 'pandas', 'mlflow', 'scipy', 'matplotlib', 'av', 'sklearn'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "print(*p.build([s.load_study('table3d_beta')], s.load_profile('debug')).stages)\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == list(plan().stages)
