@@ -1,0 +1,397 @@
+"""Video files: exactly the frames asked for, and errors that name the file.
+
+Header counts and seeking by time are wrong on common files (packed B-frames, open GOPs, variable frame rate). So one
+full decode per file records which decoded frames are key frames and their timestamps; to read, seek to the key frame
+at or before the first frame wanted, discard until that very frame comes out, then count.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import av
+import av.filter
+import numpy as np
+from av.container import InputContainer
+from av.error import EOFError as NoMoreFrames
+from av.error import FFmpegError
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT = 1  # of the cached index
+Key = tuple[int, int | None, int | None]
+
+
+class VideoError(OSError):
+    """A file cannot be read as asked; the one line names it, what is wrong and the way out."""
+
+
+@dataclass(frozen=True)
+class Index:
+    """What one full decode found.
+
+    Attributes:
+        frames: frames that decode.
+        width, height: in pixels, as shown, after rotation.
+        keys: (frame number, pts, dts) of each decoded key frame.
+        corrupt: frames that the decoder marked, and packets that it refused.
+    """
+
+    frames: int
+    width: int
+    height: int
+    keys: tuple[Key, ...]
+    corrupt: int = 0
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A rectangle of the frame, right and lower side exclusive, resized to `size` x `size`.
+
+    `frames` are places in the list of frames that is read with it.
+    """
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+    size: int
+    frames: tuple[int, ...]
+
+
+def cache_folder() -> Path:
+    """Where indices and embedded videos are kept: $FIMA_CACHE, else ~/.cache/fima."""
+    return Path(os.environ.get("FIMA_CACHE") or Path.home() / ".cache/fima").expanduser()
+
+
+# --- index
+
+
+def index(path: Path) -> Index:
+    """The index of a file, from the cache if path, size and time of change are the same.
+
+    Raises:
+        VideoError: no frame can be decoded; what is wrong is cached too.
+    """
+    path = Path(path)
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise VideoError(f"{path}: {error.strerror or error}; correct the list or leave the video out") from None
+    identity = (str(path.absolute()), stat.st_size, stat.st_mtime_ns)
+    known = _MEMORY.get(identity) or _recall(identity)
+    if known is None:
+        try:
+            known = _decode_index(path)
+        except VideoError as error:
+            known = str(error)
+        _remember(identity, known)
+    _MEMORY[identity] = known
+    if isinstance(known, str):
+        raise VideoError(known)
+    return known
+
+
+_Identity = tuple[str, int, int]
+_MEMORY: dict[_Identity, Index | str] = {}
+_told_unwritable = threading.Event()
+
+
+def _decode_index(path: Path) -> Index:
+    count = corrupt = width = height = 0
+    keys: list[Key] = []
+    stamps: Counter[int | None] = Counter()
+    with _opened(path) as (container, stream):
+        for frame in _frames(container, stream):
+            if isinstance(frame, FFmpegError):
+                corrupt += 1
+                continue
+            if count == 0:
+                width, height = _shown(frame)
+            stamps[_stamp(frame)] += 1
+            if frame.key_frame:
+                keys.append((count, frame.pts, frame.dts))
+            corrupt += frame.is_corrupt
+            count += 1
+    if not count:
+        raise VideoError(f"{path}: no frame can be decoded; replace the file or leave the video out")
+    # A key frame without a timestamp of its own cannot be found again.
+    found = tuple(key for key in keys if (s := key[2] if key[1] is None else key[1]) is not None and stamps[s] == 1)
+    return Index(count, width, height, found, corrupt)
+
+
+def _database() -> sqlite3.Connection:
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(folder / "index.sqlite", timeout=60)
+    connection.execute(
+        "create table if not exists videos (path text primary key, size integer, mtime integer, found text)"
+    )
+    return connection
+
+
+def _recall(identity: _Identity) -> Index | str | None:
+    try:
+        with closing(_database()) as connection:
+            row = connection.execute(
+                "select found from videos where path = ? and size = ? and mtime = ?", identity
+            ).fetchone()
+    except (sqlite3.Error, OSError) as error:
+        _tell_unwritable(error)
+        return None
+    if row is None:
+        return None
+    found = json.loads(row[0])
+    if found.get("format") != FORMAT:
+        return None
+    if "error" in found:
+        return str(found["error"])
+    keys = tuple((number, pts, dts) for number, pts, dts in found["keys"])
+    return Index(found["frames"], found["width"], found["height"], keys, found["corrupt"])
+
+
+def _remember(identity: _Identity, known: Index | str) -> None:
+    found: dict[str, Any] = {"format": FORMAT}
+    if isinstance(known, str):
+        found["error"] = known
+    else:
+        found |= {"frames": known.frames, "width": known.width, "height": known.height}
+        found |= {"keys": known.keys, "corrupt": known.corrupt}
+    try:
+        with closing(_database()) as connection, connection:
+            connection.execute("insert or replace into videos values (?, ?, ?, ?)", (*identity, json.dumps(found)))
+    except (sqlite3.Error, OSError) as error:
+        _tell_unwritable(error)
+
+
+def _tell_unwritable(error: Exception) -> None:
+    """The cache only saves time: without it every process decodes each video once."""
+    if not _told_unwritable.is_set():
+        _told_unwritable.set()
+        warnings.warn(
+            f"{cache_folder() / 'index.sqlite'}: {error}; video indices are not kept, "
+            "set FIMA_CACHE to a writable folder",
+            stacklevel=4,
+        )
+
+
+# --- reading
+
+
+def read(path: Path, frames: Sequence[int], crops: Sequence[Crop] = ()) -> list[Tensor]:
+    """Decode frames by number, in any order and with repeats.
+
+    Args:
+        path: the file.
+        frames: numbers from 0 on, as `index` counts.
+        crops: rectangles to cut out and resize in swscale (area where it shrinks, bilinear where it grows).
+
+    Returns:
+        One [t, size, size, 3] uint8 tensor per crop; without crops one [T, H, W, 3] at native size.
+
+    Raises:
+        VideoError: a frame is not there, or the file changed since it was indexed.
+    """
+    import torch
+
+    path = Path(path)
+    numbers = [int(number) for number in frames]
+    known = index(path)
+    if numbers and not 0 <= min(numbers) <= max(numbers) < known.frames:
+        bad = next(number for number in numbers if not 0 <= number < known.frames)
+        raise VideoError(f"{path}: frame {bad} is asked for, but frames 0 to {known.frames - 1} decode")
+    if not crops:
+        plain = {number: _array(frame) for number, frame in _wanted(path, known, sorted(set(numbers)))}
+        arrays = [plain[number] for number in numbers]
+        shape = (0, known.height, known.width, 3)
+        return [torch.from_numpy(np.stack(arrays)) if arrays else torch.empty(shape, dtype=torch.uint8)]
+    needed: dict[int, list[tuple[int, int]]] = {}  # frame number -> (crop, place in it)
+    for which, crop in enumerate(crops):
+        for place, entry in enumerate(crop.frames):
+            needed.setdefault(numbers[entry], []).append((which, place))
+    out = [np.empty((len(crop.frames), crop.size, crop.size, 3), np.uint8) for crop in crops]
+    cutters = [_Cutter(crop) for crop in crops]
+    for number, frame in _wanted(path, known, sorted(needed)):
+        for which in {which for which, _ in needed[number]}:
+            cut = cutters[which](frame)
+            for place in (place for w, place in needed[number] if w == which):
+                out[which][place] = cut
+    return [torch.from_numpy(array) for array in out]
+
+
+def read_all(path: Path) -> Tensor:
+    """Every frame, [T, H, W, 3] uint8.
+
+    Raises:
+        VideoError: no frame decodes, or frames change their size.
+    """
+    return read(path, range(index(path).frames))[0]
+
+
+def _wanted(path: Path, known: Index, numbers: Sequence[int]) -> Iterator[tuple[int, VideoFrame]]:
+    """The frames of these sorted numbers; gaps that hold a key frame are skipped by seeking."""
+    keys, waiting = known.keys, list(numbers)
+    while waiting:
+        key = _before(keys, waiting[0])
+        for number, frame in _from_key(path, key):
+            if number < waiting[0]:
+                continue
+            waiting.pop(0)
+            yield number, frame
+            if not waiting:
+                return
+            if _before(keys, waiting[0])[0] > number + 1:
+                break
+        else:  # the file ended
+            if key[0] == 0:
+                raise VideoError(
+                    f"{path}: frame {waiting[0]} does not decode any more; the file changed, read it again"
+                )
+            keys = ()  # its key frame did not come out after the seek: count from the first frame
+
+
+def _before(keys: Sequence[Key], number: int) -> Key:
+    """The last key frame at or before a frame."""
+    return max((key for key in keys if key[0] <= number), default=(0, None, None), key=lambda key: key[0])
+
+
+def _from_key(path: Path, key: Key) -> Iterator[tuple[int, VideoFrame]]:
+    """Numbered frames from a key frame on; none if it does not come out."""
+    number, pts, dts = key
+    found = number == 0
+    with _opened(path) as (container, stream):
+        if not found:
+            container.seek(min(stamp for stamp in (pts, dts) if stamp is not None), stream=stream)
+        for frame in _frames(container, stream):
+            if isinstance(frame, FFmpegError):
+                continue
+            found = found or (frame.key_frame and _stamp(frame) == (pts if pts is not None else dts))
+            if found:
+                yield number, frame
+                number += 1
+
+
+def _stamp(frame: VideoFrame) -> int | None:
+    return frame.pts if frame.pts is not None else frame.dts
+
+
+class _Cutter:
+    """Crop and resize by a filter graph, so that only the crop is converted; rebuilt if frames change their format."""
+
+    def __init__(self, crop: Crop) -> None:
+        self.crop = crop
+        self.made_for: tuple[Any, ...] = ()
+
+    def __call__(self, frame: VideoFrame) -> NDArray[np.uint8]:
+        """[size, size, 3] of a frame."""
+        kind = (frame.width, frame.height, frame.format.name, frame.rotation, frame.colorspace, frame.color_range)
+        if kind != self.made_for:
+            self.made_for, self.graph = kind, self._graph(frame)
+        self.graph.push(frame)
+        return cast("NDArray[np.uint8]", cast(VideoFrame, self.graph.pull()).to_ndarray(format="rgb24"))
+
+    def _graph(self, frame: VideoFrame) -> av.filter.Graph:
+        crop, graph = self.crop, av.filter.Graph()
+        width, height = crop.x1 - crop.x0, crop.y1 - crop.y0
+        flags = "area" if min(width, height) >= crop.size else "bilinear"
+        nodes = [
+            graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000)),
+            *(graph.add(name, option) for name, option in TURNS[frame.rotation % 360]),
+            graph.add("crop", f"{width}:{height}:{crop.x0}:{crop.y0}:exact=1"),
+            graph.add("scale", f"{crop.size}:{crop.size}:flags={flags}+accurate_rnd+bitexact"),
+            graph.add("format", "rgb24"),
+            graph.add("buffersink"),
+        ]
+        graph.link_nodes(*nodes).configure()
+        return graph
+
+
+# Rotation in degrees counter-clockwise, as the frame is to be shown, to ffmpeg's filters.
+TURNS: dict[int, tuple[tuple[str, str], ...]] = {
+    0: (),
+    90: (("transpose", "cclock"),),
+    180: (("hflip", ""), ("vflip", "")),
+    270: (("transpose", "clock"),),
+}
+
+
+def _shown(frame: VideoFrame) -> tuple[int, int]:
+    """Width and height after rotation."""
+    return (frame.height, frame.width) if frame.rotation % 180 else (frame.width, frame.height)
+
+
+def _array(frame: VideoFrame) -> NDArray[np.uint8]:
+    """[H, W, 3] as shown, after rotation."""
+    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90 % 4))
+
+
+def _frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame | FFmpegError]:
+    """Decoded frames in order; the error of a packet that the decoder refuses comes in its place."""
+    try:
+        for packet in container.demux(stream):
+            try:
+                yield from packet.decode()
+            except NoMoreFrames:
+                return
+            except FFmpegError as error:
+                yield error
+    except FFmpegError as error:  # the container itself is cut off
+        yield error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """A container and its first video stream; opened anew for each read, since none survives a fork."""
+    try:
+        container = av.open(str(path), metadata_errors="ignore")
+    except FileNotFoundError:
+        raise VideoError(f"{path}: no such file; correct the list or leave the video out") from None
+    except (FFmpegError, OSError, ValueError) as error:
+        empty = path.is_file() and path.stat().st_size == 0
+        reason = "the file is empty" if empty else f"is no readable video ({getattr(error, 'strerror', None) or error})"
+        raise VideoError(f"{path}: {reason}; replace the file or leave the video out") from None
+    with container:
+        if not container.streams.video:
+            raise VideoError(f"{path}: holds no video stream; replace the file or leave the video out")
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1  # several processes read at once
+        yield container, stream
+
+
+# --- writing
+
+
+def write(path: Path, frames: NDArray[np.uint8], fps: int = 25, crf: int = 18) -> None:
+    """Encode [T, H, W, 3] uint8 as H.264; the same frames give the same bytes, and a kill leaves no half file.
+
+    Args:
+        path: ends in .mp4 or another container that takes H.264; even height and width.
+        frames: at least one.
+        fps: frames per second.
+        crf: constant rate factor of x264, 0 (lossless) to 51.
+    """
+    part = path.with_name(f".{os.getpid()}.{path.name}")
+    options = {"crf": str(crf), "preset": "medium", "threads": "1", "flags": "+bitexact"}
+    with av.open(str(part), "w", options={"fflags": "+bitexact"}) as container:
+        stream = container.add_stream("libx264", rate=fps, options=options)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        for array in frames:
+            container.mux(stream.encode(VideoFrame.from_ndarray(np.ascontiguousarray(array), format="rgb24")))
+        container.mux(stream.encode(None))
+    part.replace(path)
