@@ -115,12 +115,8 @@ def parse(text: str, name: str, numbered: bool = True) -> Node:
                         raise SpecError(f"{where(key.start_mark)}: << takes a mapping, got {part.shown()}")
                     merged = part.value | merged
             elif key.value in own:
-                raise SpecError(
-                    f"{where(key.start_mark)}: {key.value} is given twice, first in line {_line(own[key.value])}; "
-                    "remove one"
-                    if numbered
-                    else f"{name}: {key.value} is given twice; remove one"
-                )
+                first = f", first in line {own[key.value].where.rpartition(':')[2]}" if numbered else ""
+                raise SpecError(f"{where(key.start_mark)}: {key.value} is given twice{first}; remove one")
             else:
                 own[key.value] = replace(child, where=where(key.start_mark))
         return Node(merged | own, where(node.start_mark))
@@ -148,10 +144,6 @@ def parse(text: str, name: str, numbered: bool = True) -> Node:
         raise SpecError(f"{name}: a character that YAML does not allow, #x{error.character:04x}") from None
     finally:
         loader.dispose()
-
-
-def _line(node: Node) -> str:
-    return node.where.rpartition(":")[2]
 
 
 def read(path: Path) -> Node:
@@ -205,10 +197,13 @@ def items_of(node: Node, what: str) -> list[Node]:
 
 
 def text_of(node: Node, what: str) -> str:
-    """Text; a bare number or true counts as it is written, so that labels need no quotes."""
-    if isinstance(node.value, dict | list) or node.value is None or not node.text.strip():
-        raise SpecError(f"{node.where}: {what} must be text, got {node.shown() or 'nothing'}")
-    return node.text
+    """One line of text; a bare number or true counts as it is written, so that labels need no quotes."""
+    text = node.text.strip()
+    if isinstance(node.value, dict | list) or node.value is None or not text:
+        raise SpecError(f"{node.where}: {what} must be text, got {node.shown()}")
+    if not text.isprintable():
+        raise SpecError(f"{node.where}: {what} must be one line of printable text, got {json.dumps(text)}")
+    return text
 
 
 def flag_of(node: Node, what: str) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import get_args
 
 from fima.datasets import Data
 from pydantic import BaseModel
@@ -174,8 +175,7 @@ def apply_roots(profile: Profile, roots: Sequence[str]) -> Profile:
 
 
 def _data_names() -> tuple[str, ...]:
-    names: tuple[str, ...] = fields(Data)["name"].annotation.__args__  # type: ignore[union-attr]
-    return names
+    return get_args(fields(Data)["name"].annotation)
 
 
 def folder_of(text: str) -> tuple[str | None, Path]:

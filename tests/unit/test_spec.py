@@ -67,7 +67,10 @@ def test_a_study_is_read(tmp_path: Path) -> None:
         ("foreground.beta: 0.3", "foreground.source: rbg", 6,
          ["foreground.source must be one of rgb, diff, both, got rbg.", "Did you mean rgb?"]),
         ("foreground.beta: 0.3", "foreground: 0.3", 6, ["foreground is a group of settings", "foreground.beta"]),
-        ("foreground.beta: 0.3", "foreground: {beta: 0.3}, foreground.beta: 0.4", 6, ["foreground.beta is given twice"]),
+        ("foreground.beta: 0.3", "foreground: {beta: 0.3}, foreground.beta: 0.4", 6, ["beta is given twice"]),
+        ("label: b", 'label: "b\\nc"', 7, ["label must be one line of printable text"]),
+        ("title: My study", "title:", 2, ["title must be text, got null"]),
+        ("rows:", "rows: 3\nzip:", 5, ["rows must be a list, got 3"]),
         ("[vv, pix]", "[vv, pxi]", 3, ["losses must be one of vv, vd, pix, fra, got pxi.", "Did you mean pix?"]),
         ("[vv, pix]", "vv", 3, ["losses must be a list, got vv"]),
         ("[vv, pix]", "[]", 3, ["losses must hold at least 1, got []"]),
@@ -291,8 +294,17 @@ def test_a_wrong_override_is_one_line(tmp_path: Path, override: str, part: str) 
 
 
 def test_overrides_reach_data_and_protocols(tmp_path: Path) -> None:
-    out = resolved(tmp_path, STUDY, "data.limit=5", "data.hmdb51.limit=2", "linear.clips=7", "hmdb51.finetune.dropout=0.1",
-                   "finetune.optim.lr=1e-3", "retrieval.clips=9", "data.pretrain.embedded.train=20")  # fmt: skip
+    out = resolved(
+        tmp_path,
+        STUDY,
+        "data.limit=5",
+        "data.hmdb51.limit=2",
+        "data.pretrain.embedded.train=20",
+        "linear.clips=7",
+        "hmdb51.finetune.dropout=0.1",
+        "finetune.optim.lr=1e-3",
+        "retrieval.clips=9",
+    )
     assert [out.data[role].limit for role in spec.ROLES] == [5, 5, 2]
     assert out.data["pretrain"].embedded.train == 20 and out.data["ucf101"].embedded.train == 16
     assert out.linear["ucf101"].clips == out.linear["hmdb51"].clips == 7
