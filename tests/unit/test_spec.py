@@ -70,7 +70,6 @@ def test_a_study_is_read(tmp_path: Path) -> None:
         ("foreground.beta: 0.3", "foreground: {beta: 0.3}, foreground.beta: 0.4", 6, ["beta is given twice"]),
         ("label: b", 'label: "b\\nc"', 7, ["label must be one line of printable text"]),
         ("title: My study", "title:", 2, ["title must be text, got null"]),
-        ("rows:", "rows: 3\nzip:", 5, ["rows must be a list, got 3"]),
         ("[vv, pix]", "[vv, pxi]", 3, ["losses must be one of vv, vd, pix, fra, got pxi.", "Did you mean pix?"]),
         ("[vv, pix]", "vv", 3, ["losses must be a list, got vv"]),
         ("[vv, pix]", "[]", 3, ["losses must hold at least 1, got []"]),
