@@ -32,9 +32,10 @@ STYLE: Any = {
 def draw(table: Table) -> dict[str, bytes]:
     """The picture as {"plot.png": ..., "plot.pdf": ...}, the same bytes every time.
 
-    Measured and paper values share an axis where that keeps both readable; otherwise the paper's have an axis of
-    their own on top, in their colour, with the same length per point (per cent of the mean where units differ), so that
-    a difference never looks larger than the other side's.
+    Measured and paper values share an axis at full scale where that keeps both readable; otherwise the paper's have
+    an axis of their own on top, in their colour, with the same length per point (per cent of the mean where units
+    differ), so that a difference never looks larger than the other side's. Columns that the paper has not are left out
+    where there are others.
 
     Raises:
         ValueError: the table has no column to draw.
@@ -44,9 +45,10 @@ def draw(table: Table) -> dict[str, bytes]:
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    columns = table.visible
+    columns = [column for column in table.visible if table.has_paper(column)] or list(table.visible)
     if not columns or not table.rows:
         raise ValueError(f"{table.study}: a plot needs rows and metrics, got {len(table.rows)} and {len(columns)}")
+    shared = _shared(table, columns)
     labels = [textwrap.fill(row.label, LABEL_WIDTH) + ("\n(default)" if row.default else "") for row in table.rows]
     lines = sum(max(label.count("\n") + 1, 2) for label in labels)
     across = len(columns) if len(columns) <= 3 else 2 if len(columns) == 4 else 3
@@ -62,7 +64,7 @@ def draw(table: Table) -> dict[str, bytes]:
         panels: Sequence[Axes] = list(axes.flat)
         handles: dict[str, Any] = {}
         for i, (panel, column) in enumerate(zip(panels, columns, strict=False)):
-            handles |= _panel(panel, table, column, labels if i % across == 0 else [""] * len(labels))
+            handles |= _panel(panel, table, column, labels if i % across == 0 else [""] * len(labels), shared[i])
         for panel in panels[len(columns) :]:
             panel.set_axis_off()
         figure.suptitle(head, x=0.01, ha="left", fontsize=9)
@@ -83,7 +85,22 @@ def _head(table: Table, width: int) -> str:
     return "\n".join(textwrap.fill(part, width) for part in parts)
 
 
-def _panel(panel: Axes, table: Table, column: Column, labels: list[str]) -> dict[str, Any]:
+def _shared(table: Table, columns: Sequence[Column]) -> list[bool]:
+    """Which columns show both sides on one axis: ratios always; accuracies all or none, and none at reduced scale."""
+    fits = []
+    for column in columns:
+        cells = [row.cells[column.metric] for row in table.rows]
+        ours = [edge for cell in cells if cell.mean is not None for edge in _edges(cell)]
+        theirs = [cell.paper for cell in cells if cell.paper is not None]
+        fits.append(not ours or not theirs or _fits((min(ours), max(ours)), theirs))
+    points = not table.reduced and all(fit for fit, column in zip(fits, columns, strict=True) if column.unit == "%")
+    return [
+        True if column.unit == "×" else points if column.unit == "%" else fit and not table.reduced
+        for fit, column in zip(fits, columns, strict=True)
+    ]
+
+
+def _panel(panel: Axes, table: Table, column: Column, labels: list[str], shared: bool) -> dict[str, Any]:
     """One metric: rows from top to bottom. Returns the legend's entries."""
     from matplotlib.lines import Line2D
 
@@ -107,13 +124,13 @@ def _panel(panel: Axes, table: Table, column: Column, labels: list[str]) -> dict
             panel.plot(cell.ordered, [y - up] * cell.n, "|", color=OURS, ms=9, mew=1, alpha=0.6, zorder=3)
         panel.plot([cell.mean], [y - up], "o", color=OURS, ms=6, zorder=4)
     several = any(cell.n > 1 for cell in ours)
-    handles["measured" + (": mean, 95 % interval, each seed" if several else ": one seed, no interval")] = Line2D(
-        [], [], color=OURS, marker="o", ms=6, lw=1.6 if several else 0
-    )
+    if any(cell.n for cell in ours):
+        handles["measured" + (": mean, 95 % interval, each seed" if several else ": one seed, no interval")] = Line2D(
+            [], [], color=OURS, marker="o", ms=6, lw=1.6 if several else 0
+        )
     low, high = _span([edge for cell in ours if cell.mean is not None for edge in _edges(cell)])
     if apart:
         known = [value for value in theirs if value is not None]
-        shared = _fits((low, high), known) if low is not None and high is not None else True
         target = panel if shared else panel.twiny()
         target.plot(
             known,
@@ -125,10 +142,10 @@ def _panel(panel: Axes, table: Table, column: Column, labels: list[str]) -> dict
             ms=6,
             zorder=3,
         )
-        handles["the paper" + ("" if shared else " (axis above, equally long per unit)")] = Line2D(
+        handles["the paper (where there is an axis above, on that: equal lengths, equal differences)"] = Line2D(
             [], [], color=PAPER, marker="D", mfc="none", mew=1.4, ms=6, lw=0
         )
-        title = _wrapped("paper: " + (column.paper_data or column.title))
+        title = _wrapped("paper" + (f": {column.paper_data}" if column.paper_data else ""))
         if shared:
             panel.set_title(f"{_wrapped(column.title)}\n{title}", fontsize=9)
         else:
@@ -157,7 +174,9 @@ def _panel(panel: Axes, table: Table, column: Column, labels: list[str]) -> dict
     panel.tick_params(axis="x", colors=OURS, labelsize=8)
     panel.grid(axis="x", color="#DDDDDD", lw=0.6, zorder=0)
     panel.set_axisbelow(True)
-    panel.set_xlabel(_wrapped("measured: " + (column.data or column.title)), color=OURS, fontsize=8)
+    if low is None and (not apart or not shared):
+        panel.set_xticks([])
+    panel.set_xlabel(_wrapped("measured" + (f": {column.data}" if column.data else "")), color=OURS, fontsize=8)
     return handles
 
 

@@ -36,9 +36,11 @@ def number(value: float | None, decimals: int) -> str:
 
 
 def measured(cell: Cell, column: Column) -> str:
-    """ "61.2 ± 1.3 (5)", "61.2 (1)" for one seed, a dash for none."""
+    """ "61.2 ± 1.3 (5)", "61.2 (1)" for one seed, a dash for none; sizes do not depend on the seed."""
     if cell.mean is None:
         return MISSING
+    if column.unit == "M" and not cell.std:
+        return number(cell.mean, column.decimals)
     spread = "" if cell.std is None else f" ± {number(cell.std, column.decimals)}"
     return f"{number(cell.mean, column.decimals)}{spread} ({cell.n})"
 
@@ -49,7 +51,7 @@ def paper(cell: Cell, column: Column) -> str:
         return MISSING
     written = f"{cell.paper:g}"
     places = len(written.partition(".")[2]) if "e" not in written else column.decimals
-    return number(cell.paper, max(places, 1 if column.decimals else 0))
+    return number(cell.paper, max(places, column.decimals if column.unit == "×" else 1 if column.decimals else 0))
 
 
 def value(setting: Any) -> str:
@@ -126,7 +128,7 @@ def markdown(table: Table) -> str:
 def md_escape(text: str) -> Raw:
     """Markdown's special characters as themselves; one line."""
     text = re.sub(r"\s+", " ", text)
-    text = re.sub(r"([\\|*`<>\[\]])", r"\\\1", text)
+    text = re.sub(r"([\\|*`<>])", r"\\\1", text).replace("](", r"]\(")
     text = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)
     return Raw(re.sub(r"^(\d+)\.", r"\1\\.", text) if re.fullmatch(r"\d+\.\s.*", text) else text)
 
@@ -163,7 +165,8 @@ def _rules(table: Table) -> list[str]:
     for verdict in table.verdicts:
         if verdict.rule and verdict.kind not in kinds.setdefault(verdict.rule, []):
             kinds[verdict.rule].append(verdict.kind)
-    return [f"Rule for {', '.join(names)}: {rule}." for rule, names in kinds.items()]
+    limit = ["A verdict speaks of this reduced scale only."] if table.verdicts and table.reduced else []
+    return limit + [f"Rule for {', '.join(names)}: {rule}." for rule, names in kinds.items()]
 
 
 # --- LaTeX
@@ -341,19 +344,16 @@ def text(table: Table) -> str:
     """For a terminal: aligned columns, the scale, the claims in words."""
     header, kinds = [table.title], [""]
     for column in table.visible:
-        if table.has_paper(column):
-            header.append("paper")
-            kinds.append(column.paper_data or column.title)
+        theirs = f"[paper: {column.paper_data}]" if column.paper_data else "[paper]"
         header.append(column.title)
-        kinds.append(column.data)
+        kinds.append(" ".join([column.data, theirs if table.has_paper(column) else ""]).strip())
     lines = [header, kinds]
     for row in table.rows:
         cells = [row.label + (" (default)" if row.default else "")]
         for column in table.visible:
             cell = row.cells[column.metric]
-            if table.has_paper(column):
-                cells.append(paper(cell, column))
-            cells.append(("*" if cell.best else "") + measured(cell, column))
+            ours = ("*" if cell.best else "") + measured(cell, column)
+            cells.append(f"{ours}  [{paper(cell, column)}]" if table.has_paper(column) else ours)
         lines.append(cells)
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     out = [f"{table.study} · {table.paper} · profile {_profile(table)}"]
@@ -365,7 +365,7 @@ def text(table: Table) -> str:
         first = line[0].ljust(widths[0])
         rest = [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
         out.append("  ".join([first, *rest]).rstrip())
-    out.append("mean ± std (seeds); * best measured")
+    out.append("mean ± std (seeds); * best measured; [the paper's]")
     out += [f"claim “{verdict.says}”: {verdict.words}" for verdict in table.verdicts]
     out += list(table.failures)
     return "\n".join(out)

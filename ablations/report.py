@@ -16,11 +16,10 @@ from ablations import render, stats
 from ablations.table import Cell, Column, Row, Scaled, Table, mark_best, missing_note
 
 if TYPE_CHECKING:
-    from fima.datasets import Data
-
     from ablations.plan import Plan, PlannedRow
     from ablations.spec import Claim, Study
     from ablations.store import Store
+    from fima.datasets import Data
 
 CODE = Path(__file__).resolve().parents[1]
 KINDS = {"lin": "linear probe, top-1 %", "ft": "fine-tuning, top-1 %"}
@@ -295,7 +294,8 @@ def _column(
     if metric == "parameters":
         note = (
             "Parameters as the paper counts them: encoder, and of the decoder the outer linear and the feed-forward "
-            "layers, without attention projections, norms and class token. No count holds the projection head."
+            "layers, without attention projections, norms and class token. The projection head is in no count, and "
+            "the seed alters none."
         )
         column = Column(metric, "parameters by the paper's count", "", "", unit="M", decimals=3, better="lower")
         return column, [note]

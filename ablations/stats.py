@@ -248,9 +248,8 @@ def ratio(
 ) -> Verdict:
     """A claim that the first row costs `value` times the second."""
     rule = (
-        f"the paper's ratio is {value:g}; supported when the whole interval of the paired ratio lies within "
-        f"±{tolerance:g} of it, contradicted when it lies wholly outside, otherwise, or with fewer than 2 common "
-        "seeds, undecided"
+        f"supported when the whole interval of the paired ratio lies within ±{tolerance:g} of the paper's ratio, "
+        "contradicted when it lies wholly outside; otherwise, or with fewer than 2 common seeds, undecided"
     )
     gap = paired_ratio(rows.get(labels[0], {}), rows.get(labels[1], {}), level)
     return _within(says, metric, "ratio", labels, gap, value, tolerance, rule, digits, False, level)

@@ -92,6 +92,8 @@ def test_markdown_table_as_it_stands() -> None:
         "| 0.5 beats 0.3 | linear probe, top-1 %, embedded two-stage (source) | "
         "undecided: “0.5” against “0.3”: gap +2.5, 95 % interval −3.9 to +8.9, n = 2; the interval includes 0 |\n"
         "\n"
+        "A verdict speaks of this reduced scale only.\n"
+        "\n"
         f"Rule for better: {stats.ORDER_RULE}.\n"
         "\n"
     )
@@ -115,7 +117,14 @@ def test_one_seed_is_undecided_in_words() -> None:
 
 @pytest.mark.parametrize(
     ("text", "escaped"),
-    [("a|b", r"a\|b"), ("table_x", "table_x"), ("_x_", r"\_x\_"), ("2 * 3 < [4]", r"2 \* 3 \< \[4\]"), ("a\nb", "a b")],
+    [
+        ("a|b", r"a\|b"),
+        ("table_x", "table_x"),
+        ("_x_", r"\_x\_"),
+        ("2 * 3 < [4]", r"2 \* 3 \< [4]"),
+        ("a\nb", "a b"),
+        ("[a](b)", r"[a]\(b)"),
+    ],
 )
 def test_markdown_escape(text: str, escaped: str) -> None:
     assert render.md_escape(text) == escaped
