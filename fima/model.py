@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import cast
 
@@ -97,7 +97,8 @@ class FIMA(nn.Module):
     @torch.no_grad()
     def update_key_encoder(self) -> None:
         """Key weights follow the query's with momentum m (MoCo); BatchNorm statistics are the key's own."""
-        query, key = list(self.query.parameters()), list(self.key.parameters())
+        query: list[Tensor] = list(self.query.parameters())
+        key: list[Tensor] = list(self.key.parameters())
         torch._foreach_lerp_(key, query, 1 - self.settings.contrast.momentum)
 
     def forward(self, views: Views) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -167,7 +168,7 @@ class FIMA(nn.Module):
         return distributed.shuffled(encode, clips).float()
 
     def _keys(self, views: Views) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """Key feature maps of RGB and of motion [2B, C, T', H', W'], projected sub-clips [2B, T', D]; None if unused."""
+        """Key maps of RGB and of motion [2B, C, T', H', W'], projected sub-clips [2B, T', D]; None if unused."""
         settings = self.settings
         appearance = motion = parts = None
         if settings.uses("vv") or (settings.masks and settings.foreground.source in ("rgb", "both")):
@@ -266,5 +267,3 @@ class FIMA(nn.Module):
 
 def _size(parameters: Iterator[nn.Parameter] | list[nn.Parameter]) -> int:
     return sum(parameter.numel() for parameter in parameters)
-
-

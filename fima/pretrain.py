@@ -87,7 +87,7 @@ def run(
     steps = loop.total_steps(optim, len(records))
     model = FIMA(settings).to(device)
     if settings.compute.channels_last:
-        model = model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        model = model.to(memory_format=torch.channels_last_3d)
     trained = list(model.trained())
     optimizer = loop.build_optimizer(optim, trained)
     scaler = torch.amp.GradScaler(
@@ -115,7 +115,7 @@ def run(
     if distributed.active():
         # A shared decoder's class token has no gradient without Fra. Queues are equal on all ranks by construction.
         step_model = DistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=True)
-    weights = {name: float(getattr(settings.weights, name)) for name in settings.losses}
+    weights: dict[str, float] = {name: float(getattr(settings.weights, name)) for name in settings.losses}
     per_epoch = max(1, len(records) // optim.batch)
     began = time.monotonic()
     final: dict[str, float] = {} if state is None else state["final"]

@@ -58,7 +58,7 @@ def prepared(backbone: nn.Module, settings: Settings, device: torch.device) -> n
     """The encoder on its device and in its memory format."""
     backbone = backbone.to(device)
     if settings.compute.channels_last:
-        backbone = backbone.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        backbone = backbone.to(memory_format=torch.channels_last_3d)
     return backbone
 
 

@@ -1,0 +1,227 @@
+"""A figure, its motions, its background: arrays in, pixels out. All arithmetic in float64."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+CLASSES = ("horizontal", "vertical", "rocking", "spin", "pulse", "arms")
+HALF = 10.0  # pixels from the figure's centre to its ends, at scale 1
+ARM = 6.5
+LEG = 6.0
+
+
+@dataclass(frozen=True)
+class Motion:
+    """How a sub-motion is done: the same draws serve every class."""
+
+    amplitude: float  # pixels
+    period: float  # frames
+    phase: float  # radians
+    direction: int  # of spin
+
+    @staticmethod
+    def draw(domain: str, rng: np.random.Generator) -> Motion:
+        low, high, longest = (5.0, 8.0, 20.0) if domain == "source" else (4.5, 7.5, 22.0)
+        return Motion(
+            float(rng.uniform(low, high)),
+            float(rng.uniform(14, longest)),
+            float(rng.uniform(0, 2 * np.pi)),
+            1 if rng.random() < 0.5 else -1,
+        )
+
+
+@dataclass(frozen=True)
+class Look:
+    """The figure at rest."""
+
+    side: int
+    x: float  # pixels
+    y: float
+    angle: float  # radians
+    scale: float
+    left: float  # angles of the arms against the body
+    right: float
+    shade: float  # near black or near white
+
+    @staticmethod
+    def draw(domain: str, factor: float, side: int, rng: np.random.Generator) -> Look:
+        low, high = (1.0, 1.3) if domain == "source" else (0.85, 1.2)
+        centre, spread = side / 2, side / 10
+        x, y = rng.uniform(centre - spread, centre + spread, 2)
+        angle, left, right = rng.uniform(0, 2 * np.pi, 3)
+        scale = factor * rng.uniform(low, high) * side / 64
+        shade = rng.uniform(0.02, 0.08) if rng.random() < 0.5 else rng.uniform(0.92, 0.98)
+        return Look(side, float(x), float(y), float(angle), float(scale), float(left), float(right), float(shade))
+
+
+@dataclass(frozen=True)
+class Poses:
+    """The figure in each frame; every array is [T]."""
+
+    x: Array
+    y: Array
+    angle: Array
+    scale: Array
+    left: Array
+    right: Array
+
+
+def poses(look: Look, labels: list[int], motions: list[Motion], weight: Array, frames: int) -> Poses:
+    """The pose over time; a second stage takes over by `weight` [T] from 0 to 1."""
+    stages = [_offsets(label, motion, frames, look.side) for label, motion in zip(labels, motions, strict=True)]
+    first, last = stages[0], stages[-1]
+    dx, dy, turn, grow, wave = (a + weight * (b - a) for a, b in zip(first, last, strict=True))
+    return Poses(
+        look.x + dx,
+        look.y + dy,
+        look.angle + turn,
+        look.scale * np.exp(grow),
+        look.left + wave,
+        look.right - wave,
+    )
+
+
+def _offsets(label: int, motion: Motion, frames: int, side: int) -> tuple[Array, Array, Array, Array, Array]:
+    """x, y, rotation, log scale and arm angle of a sub-motion, each [T]."""
+    t = np.arange(frames, dtype=np.float64)
+    wave = np.sin(2 * np.pi * t / motion.period + motion.phase)
+    still = np.zeros(frames)
+    reach = motion.amplitude
+    name = CLASSES[label]
+    if name == "horizontal":
+        return reach * side / 64 * wave, still, still, still, still
+    if name == "vertical":
+        return still, reach * side / 64 * wave, still, still, still
+    if name == "rocking":
+        return still, still, reach / HALF * wave, still, still
+    if name == "spin":  # half as fast as the oscillations, or its ends outrun the encoder
+        return still, still, motion.direction * np.pi * t / motion.period + motion.phase, still, still
+    if name == "pulse":
+        return still, still, still, reach / (2 * HALF) * wave, still
+    return still, still, still, still, reach / ARM * 1.2 * wave
+
+
+def camera_path(frames: int, jitter: float, rng: np.random.Generator) -> Array:
+    """[T, 2] displacement in pixels: AR(1) with coefficient 0.8."""
+    steps = rng.normal(0, 1, (frames, 2)) * jitter
+    path = np.zeros((frames, 2))
+    for t in range(1, frames):
+        path[t] = 0.8 * path[t - 1] + steps[t]
+    return path
+
+
+def draw(
+    look: Look,
+    pose: Poses,
+    camera: Array,
+    theme: int | None,
+    distractors: int,
+    domain: str,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.uint8], Array, Array]:
+    """Pixels [T, S, S, 3] uint8, coverage by the figure and by the distractors [T, S, S] in [0, 1]."""
+    side, frames = look.side, len(camera)
+    margin = 16
+    texture = background(side + 2 * margin, theme, domain, rng)
+    canvas = _shift(texture, camera, side, margin)
+    grid = np.arange(side) + 0.5
+    x = grid[None, None, :] - camera[:, 0, None, None]
+    y = grid[None, :, None] - camera[:, 1, None, None]
+    blobs = np.zeros((frames, side, side))
+    for _ in range(distractors):
+        place, angle = rng.uniform(0, side, 2), rng.uniform(0, 2 * np.pi)
+        speed, radius = rng.uniform(0.6, 1.4), rng.uniform(2.5, 4) * side / 64
+        t = np.arange(frames)[:, None, None]
+        cx = (place[0] + speed * np.cos(angle) * t) % side
+        cy = (place[1] + speed * np.sin(angle) * t) % side
+        blobs = np.maximum(blobs, np.clip(radius - np.hypot(x - cx, y - cy) + 0.5, 0, 1))
+    blob_shade = rng.uniform(0.02, 0.08) if rng.random() < 0.5 else rng.uniform(0.92, 0.98)
+    cover = coverage(pose, x, y)
+    canvas += blobs[..., None] * (blob_shade - canvas)
+    canvas += cover[..., None] * (look.shade - canvas)
+    return np.rint(np.clip(canvas, 0, 1) * 255).astype(np.uint8), cover, blobs * (1 - cover)
+
+
+def coverage(pose: Poses, x: Array, y: Array) -> Array:
+    """Share of each pixel [T, S, S] that the figure covers: head, body, two arms, two legs as rounded rods."""
+
+    def wide(values: Array) -> Array:
+        return values[:, None, None]
+
+    cos, sin = wide(np.cos(pose.angle)), wide(np.sin(pose.angle))
+    scale = wide(pose.scale)
+    dx, dy = (x - wide(pose.x)) / scale, (y - wide(pose.y)) / scale
+    u, v = cos * dx + sin * dy, -sin * dx + cos * dy  # the figure's own coordinates, v downwards
+    distance = np.hypot(u, v + 7.4) - 2.6  # head
+    distance = np.minimum(distance, _rod(u, v, 0, -4.5, 0, 3.5, 2.3))
+    for angle, side in ((pose.left, -1.0), (pose.right, 1.0)):
+        tip_u, tip_v = side * 1.2 + ARM * wide(np.cos(angle)), -3.2 + ARM * wide(np.sin(angle))
+        distance = np.minimum(distance, _rod(u, v, side * 1.2, -3.2, tip_u, tip_v, 1.2))
+        distance = np.minimum(distance, _rod(u, v, side * 1.0, 3.5, side * 2.6, 3.5 + LEG, 1.3))
+    return np.clip(0.5 - distance * scale, 0, 1)
+
+
+def _rod(
+    u: Array, v: Array, u0: Array | float, v0: Array | float, u1: Array | float, v1: Array | float, radius: float
+) -> Array:
+    """Signed distance to a rounded rod from (u0, v0) to (u1, v1)."""
+    au, av = u1 - u0, v1 - v0
+    along = np.clip(((u - u0) * au + (v - v0) * av) / (au * au + av * av), 0, 1)
+    distance: Array = np.hypot(u - u0 - along * au, v - v0 - along * av) - radius
+    return distance
+
+
+def background(side: int, theme: int | None, domain: str, rng: np.random.Generator) -> Array:
+    """A muted texture [side, side, 3] in [0, 1]: soft waves in the source domain, tiles in the transfer domain.
+
+    Args:
+        side: pixels.
+        theme: a class whose tint the texture takes; None: any tint.
+        domain: source or transfer.
+        rng: makes it unique.
+    """
+    y, x = np.mgrid[0:side, 0:side] / 64.0
+    tint = rng.uniform(0.35, 0.65, 3)
+    if theme is not None:
+        turn = 2 * np.pi * (theme / len(CLASSES) + np.arange(3) / 3)
+        tint = 0.5 + 0.15 * np.cos(turn)
+    if domain == "source":
+        texture = np.zeros((side, side, 3))
+        for _ in range(6):
+            angle, cycles = rng.uniform(0, 2 * np.pi), rng.uniform(1, 6)
+            wave = np.sin(2 * np.pi * cycles * (np.cos(angle) * x + np.sin(angle) * y) + rng.uniform(0, 2 * np.pi))
+            texture += wave[..., None] * rng.uniform(-0.05, 0.05, 3)
+    else:
+        tiles = int(rng.integers(4, 9))
+        values = rng.uniform(-0.12, 0.12, (side, side, 3))
+        angle = rng.uniform(0, np.pi)
+        row = np.floor((np.cos(angle) * x + np.sin(angle) * y + 4) * tiles).astype(int) % side
+        column = np.floor((-np.sin(angle) * x + np.cos(angle) * y + 4) * tiles).astype(int) % side
+        texture = values[row, column]
+    grain = rng.normal(0, 0.02, (side, side, 1))
+    return np.clip(tint + texture + grain, 0.2, 0.8)
+
+
+def _shift(texture: Array, camera: Array, side: int, margin: int) -> Array:
+    """[T, side, side, 3] windows of a texture, displaced by the camera, bilinear."""
+    out = np.empty((len(camera), side, side, 3))
+    for t, (dx, dy) in enumerate(np.clip(camera, -margin + 1, margin - 1)):
+        x, y = margin - dx, margin - dy
+        i, j = int(np.floor(y)), int(np.floor(x))
+        a, b = y - i, x - j
+        part = texture[i : i + side + 1, j : j + side + 1]
+        rows = (1 - a) * part[:-1] + a * part[1:]
+        out[t] = (1 - b) * rows[:, :-1] + b * rows[:, 1:]
+    return out
+
+
+def shrink(cover: Array, grid: int) -> NDArray[np.uint8]:
+    """Coverage [T, S, S] in [0, 1] to its mean over a grid x grid, 0 to 255."""
+    frames, side, _ = cover.shape
+    step = side // grid
+    mean = cover.reshape(frames, grid, step, grid, step).mean(axis=(2, 4))
+    return np.rint(mean * 255).astype(np.uint8)
