@@ -173,6 +173,7 @@ def law(error: Mapping[str, Any]) -> str:
         "greater_than_equal": "must be at least {ge}",
         "less_than": "must be less than {lt}",
         "less_than_equal": "must be at most {le}",
+        "multiple_of": "must be a multiple of {multiple_of}",
         "too_short": "must hold at least {min_length}",
         "too_long": "must hold at most {max_length}",
         "int_type": "must be a whole number",
