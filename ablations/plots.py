@@ -13,11 +13,13 @@ from ablations.table import Column, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's colours keep apart under every common colour blindness; shapes differ as well
 OURS, PAPER, CHANCE, DEFAULT = "#0072B2", "#D55E00", "#777777", "#EFEFEF"
 MARGIN = 0.12  # of the data's span, left free at either side
 LABEL_WIDTH, TITLE_WIDTH = 26, 40  # characters before a line breaks
+SCALE_WIDTH = 260  # characters of the scale that a picture has room for
 STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
     "font.size": 9,
@@ -32,6 +34,24 @@ STYLE: Any = {
 def draw(table: Table) -> dict[str, bytes]:
     """The picture as {"plot.png": ..., "plot.pdf": ...}, the same bytes every time.
 
+    Raises:
+        ValueError: the table has no column to draw.
+    """
+    import matplotlib as mpl
+
+    pictures = {}
+    with mpl.rc_context(STYLE):
+        figure = compose(table)
+        for suffix, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=suffix, dpi=150, metadata=metadata)
+            pictures[f"plot.{suffix}"] = buffer.getvalue()
+    return pictures
+
+
+def compose(table: Table) -> Figure:
+    """A panel per metric, rows from top to bottom.
+
     Measured and paper values share an axis at full scale where that keeps both readable; otherwise the paper's have
     an axis of their own on top, in their colour, with the same length per point (per cent of the mean where units
     differ), so that a difference never looks larger than the other side's. Columns that the paper has not are left out
@@ -40,7 +60,6 @@ def draw(table: Table) -> dict[str, bytes]:
     Raises:
         ValueError: the table has no column to draw.
     """
-    import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -57,31 +76,28 @@ def draw(table: Table) -> dict[str, bytes]:
     width = max(margin + 3.3 * across + 0.3, 7.0)
     head = _head(table, int(width * 13))
     height = down * (0.24 * lines + 1.45) + 0.2 * (head.count("\n") + 1) + 0.9
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, hspace=0.05))
-        FigureCanvasAgg(figure)
-        axes = figure.subplots(down, across, squeeze=False)
-        panels: Sequence[Axes] = list(axes.flat)
-        handles: dict[str, Any] = {}
-        for i, (panel, column) in enumerate(zip(panels, columns, strict=False)):
-            handles |= _panel(panel, table, column, labels if i % across == 0 else [""] * len(labels), shared[i])
-        for panel in panels[len(columns) :]:
-            panel.set_axis_off()
-        figure.suptitle(head, x=0.01, ha="left", fontsize=9)
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2, frameon=False)
-        pictures = {}
-        for suffix, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=suffix, dpi=150, metadata=metadata)
-            pictures[f"plot.{suffix}"] = buffer.getvalue()
-    return pictures
+    figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, hspace=0.05))
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(down, across, squeeze=False)
+    panels: Sequence[Axes] = list(axes.flat)
+    handles: dict[str, Any] = {}
+    for i, (panel, column) in enumerate(zip(panels, columns, strict=False)):
+        handles |= _panel(panel, table, column, labels if i % across == 0 else [""] * len(labels), shared[i])
+    for panel in panels[len(columns) :]:
+        panel.set_axis_off()
+    figure.suptitle(head, x=0.01, ha="left", fontsize=9)
+    fits = sum(len(name) + 10 for name in handles) < 12.5 * width
+    ncols = len(handles) if fits else 1
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=ncols, frameon=False)
+    return figure
 
 
 def _head(table: Table, width: int) -> str:
     seeds = f"{len(table.seeds)} seed{'s' if len(table.seeds) != 1 else ''}"
     parts = [f"{table.title}  ·  {table.paper}", f"profile {table.profile}, {seeds}, commit {table.commit}"]
     if table.scale_line:
-        parts.append(table.scale_line[0].upper() + table.scale_line[1:])
+        line = textwrap.shorten(table.scale_line, SCALE_WIDTH, placeholder=" … (in full in table.md)")
+        parts.append(line[0].upper() + line[1:])
     return "\n".join(textwrap.fill(part, width) for part in parts)
 
 
@@ -119,7 +135,7 @@ def _panel(panel: Axes, table: Table, column: Column, labels: list[str], shared:
                 "not measured", (0.02, y - up), xycoords=("axes fraction", "data"), va="center", color=OURS, fontsize=8
             )
             continue
-        if cell.half is not None:
+        if cell.half:
             panel.errorbar(cell.mean, y - up, xerr=cell.half, color=OURS, lw=1.6, capsize=3, zorder=2)
             panel.plot(cell.ordered, [y - up] * cell.n, "|", color=OURS, ms=9, mew=1, alpha=0.6, zorder=3)
         panel.plot([cell.mean], [y - up], "o", color=OURS, ms=6, zorder=4)
@@ -142,12 +158,12 @@ def _panel(panel: Axes, table: Table, column: Column, labels: list[str], shared:
             ms=6,
             zorder=3,
         )
-        handles["the paper (where there is an axis above, on that: equal lengths, equal differences)"] = Line2D(
+        handles["the paper, on the axis above if there is one (equal lengths: equal differences)"] = Line2D(
             [], [], color=PAPER, marker="D", mfc="none", mew=1.4, ms=6, lw=0
         )
         title = _wrapped("paper" + (f": {column.paper_data}" if column.paper_data else ""))
         if shared:
-            panel.set_title(f"{_wrapped(column.title)}\n{title}", fontsize=9)
+            panel.set_title(_wrapped(column.title) + (f"\n{title}" if column.paper_data else ""), fontsize=9)
         else:
             _ticks(target, column)
             if low is not None and high is not None:

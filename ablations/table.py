@@ -127,7 +127,8 @@ class Table:
     @property
     def scale_line(self) -> str:
         """The warning that every file carries; empty at full scale with nothing to say."""
-        return "; ".join(part for part in (REDUCED if self.reduced else "", self.scale) if part)
+        said = self.scale.removeprefix("reduced: ") if self.reduced else self.scale
+        return "; ".join(part for part in (REDUCED if self.reduced else "", said) if part)
 
     def has_paper(self, column: Column) -> bool:
         return any(row.cells[column.metric].paper is not None for row in self.rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -71,3 +72,43 @@ def test_equal_lengths_are_equal_differences() -> None:
     days = Column("gpu_days", "t", unit="device-days")
     (low, high), (paper_low, paper_high) = plots._limits((0.001, 0.0012), (3.0, 3.3), days)
     assert (high - low) / 0.0011 == pytest.approx((paper_high - paper_low) / 3.15)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "metrics", "reduced"),
+    [((0,), 4, True), (range(5), 4, False), (range(5), 1, True), ((), 3, True)],
+    ids=["one seed", "full scale", "one metric", "nothing measured"],
+)
+def test_no_text_leaves_the_page_or_covers_another(seeds: Sequence[int], metrics: int, reduced: bool) -> None:
+    import matplotlib as mpl
+    from matplotlib.text import Text
+
+    label = "VV + Pix, dense contrast with foreground sampling and a motion decoder"
+    with mpl.rc_context(plots.STYLE):
+        figure = plots.compose(table(seeds, metrics, label, reduced, apart=25 if reduced else 0))
+        figure.canvas.draw()
+        hidden = _outside(figure)
+        shown = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+        boxes = [(text.get_text(), text.get_window_extent()) for text in shown if text not in hidden]
+    page = figure.bbox
+    for said, box in boxes:
+        assert page.x0 - 2 <= box.x0 and box.x1 <= page.x1 + 2, said
+        assert page.y0 - 2 <= box.y0 and box.y1 <= page.y1 + 2, said
+    for i, (said, box) in enumerate(boxes):
+        for other, there in boxes[i + 1 :]:
+            across = min(box.x1, there.x1) - max(box.x0, there.x0)
+            down = min(box.y1, there.y1) - max(box.y0, there.y0)
+            assert not (across > 1 and down > 1), f"{said!r} covers {other!r}"
+
+
+def _outside(figure: Any) -> list[Any]:
+    """Tick labels beyond an axis's limits: they exist but are not drawn."""
+    found = []
+    for axes in figure.axes:
+        for axis, side in ((axes.xaxis, 0), (axes.yaxis, 1)):
+            low, high = axes.bbox.min[side] - 1, axes.bbox.max[side] + 1
+            for label in (label for tick in axis.majorTicks for label in (tick.label1, tick.label2)):
+                box = label.get_window_extent()
+                if not low <= (box.min[side] + box.max[side]) / 2 <= high:
+                    found.append(label)
+    return found
