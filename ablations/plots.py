@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 OURS, PAPER, CHANCE, DEFAULT = "#0072B2", "#D55E00", "#777777", "#EFEFEF"
 MARGIN = 0.12  # of the data's span, left free at either side
 LABEL_WIDTH, TITLE_WIDTH = 26, 40  # characters before a line breaks
-SCALE_WIDTH = 260  # characters of the scale that a picture has room for
+SCALE_WIDTH = 200  # characters of the scale that a picture has room for
 STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
     "font.size": 9,
@@ -96,8 +96,11 @@ def _head(table: Table, width: int) -> str:
     seeds = f"{len(table.seeds)} seed{'s' if len(table.seeds) != 1 else ''}"
     parts = [f"{table.title}  ·  {table.paper}", f"profile {table.profile}, {seeds}, commit {table.commit}"]
     if table.scale_line:
-        line = textwrap.shorten(table.scale_line, SCALE_WIDTH, placeholder=" … (in full in table.md)")
-        parts.append(line[0].upper() + line[1:])
+        first, *clauses = table.scale_line.split("; ")
+        line = first[0].upper() + first[1:]
+        while clauses and len(line) + len(clauses[0]) < SCALE_WIDTH:
+            line += f"; {clauses.pop(0)}"
+        parts.append(line + ("; … (in full in table.md)" if clauses else ""))
     return "\n".join(textwrap.fill(part, width) for part in parts)
 
 

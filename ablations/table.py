@@ -125,10 +125,15 @@ class Table:
         return any(cell.n for row in self.rows for cell in row.cells.values())
 
     @property
+    def warning(self) -> str:
+        """What every file carries at reduced scale."""
+        return REDUCED if self.reduced else ""
+
+    @property
     def scale_line(self) -> str:
-        """The warning that every file carries; empty at full scale with nothing to say."""
+        """The warning and what is reduced; empty at full scale with nothing to say."""
         said = self.scale.removeprefix("reduced: ") if self.reduced else self.scale
-        return "; ".join(part for part in (REDUCED if self.reduced else "", said) if part)
+        return "; ".join(part for part in (self.warning, said) if part)
 
     def has_paper(self, column: Column) -> bool:
         return any(row.cells[column.metric].paper is not None for row in self.rows)
@@ -141,7 +146,7 @@ class Table:
 
 
 def mark_best(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Row, ...]:
-    """Mark the best measured mean of each column; all that print alike tie. A lone measured row is not a best one."""
+    """Mark the best measured mean of each column; all that print alike tie. Where all are alike, none is best."""
     marked = [dict(row.cells) for row in rows]
     for column in columns:
         if column.better is None:
@@ -151,7 +156,7 @@ def mark_best(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Row, ...]
             mean = row.cells[column.metric].mean
             if mean is not None:
                 means[i] = round(mean, column.decimals)
-        if len(means) < 2:
+        if len(set(means.values())) < 2:
             continue
         best = max(means.values()) if column.better == "higher" else min(means.values())
         for i, mean in means.items():

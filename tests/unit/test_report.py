@@ -61,11 +61,12 @@ def test_markdown_table_as_it_stands() -> None:
     assert render.markdown(small()) == (
         "# Foreground ratio β\n"
         "\n"
-        "> **reduced scale: not a reproduction of the paper's numbers; small videos**\n"
+        "> **Reduced scale: not a reproduction of the paper's numbers**\n"
         "\n"
         "- study: table3d_beta\n"
         "- compared with: Table 3d of Zhu et al.\n"
         "- profile: demo\n"
+        "- scale: reduced scale: not a reproduction of the paper's numbers; small videos\n"
         "- data: ucf101: embedded two-stage (source)\n"
         "- seeds: 0, 1\n"
         "- commit: abc+dirty\n"
@@ -145,6 +146,7 @@ def test_best_in_bold_with_ties_as_printed() -> None:
     assert marked("higher", 50.0, 50.04, 49.0) == [True, True, False]
     assert marked("lower", 2.0, 1.0, None) == [False, True, False]
     assert marked(None, 2.0, 1.0) == [False, False]
+    assert marked("lower", 12.3, 12.3) == [False, False]
     assert marked("higher", None, 50.0) == [False, False]  # nothing to be better than
 
 
