@@ -161,7 +161,13 @@ class _Results:
             self._failures[uid] = f"{self.plan.stages[uid].title} ({uid}): {status.error or 'no reason was recorded'}"
             return "failed"
         reasons = [self.why(need) for need in self.plan.stages[uid].needs if self.get(need) is None]
-        return "failed" if "failed" in reasons else "not finished" if status.state == "running" else "not run"
+        return (
+            "failed"
+            if "failed" in reasons
+            else "not finished"
+            if status.state in ("running", "interrupted")
+            else "not run"
+        )
 
     @property
     def failures(self) -> list[str]:

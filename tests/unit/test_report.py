@@ -471,3 +471,46 @@ def test_every_form_of_claim_is_judged() -> None:
 def test_terminal_text_names_scale_and_verdicts() -> None:
     text = small().text()
     assert REDUCED in text and "claim “0.5 beats 0.3”: undecided" in text and "*53.0 ± 1.4 (2)" in text
+
+
+# --- the real plan and store
+
+
+def test_every_study_of_the_repository_has_a_report(tmp_path: Path) -> None:
+    from ablations import plan, spec
+    from ablations.store import Store
+
+    studies = [spec.load_study(path) for path in spec.study_files()]
+    made = plan.build(studies, spec.load_profile("debug"), seeds=(0, 1))
+    store = Store(tmp_path / "runs")
+    for i, stage in enumerate(made.stages.values()):
+        found = cost(60.0 + i, "cpu") if stage.kind == "pretrain" else LINEAR | {"top1": 30.0 + i % 9}
+        store.prepare(stage)
+        store.finish(stage.uid, found)
+    tables = report.build(made, store, commit="abc")
+    assert [table.study for table in tables] == [study.study for study in studies]
+    assert sum(len(table.rows) for table in tables) == 46
+    for table, study in zip(tables, studies, strict=True):
+        assert table.measured and not table.failures
+        assert f"studies/{study.path.name} --profile debug --seeds 0,1" in table.command
+        assert len(table.verdicts) == len(study.claims)
+        assert "–" not in "".join(body(render.latex(table)))
+        assert render.markdown(table).count("(default)") <= 1
+        json.loads(render.as_json(table))
+
+
+def test_a_failed_need_is_said_once_with_its_reason(tmp_path: Path) -> None:
+    from ablations import plan, spec
+    from ablations.store import Store
+
+    made = plan.build([spec.load_study("table3d_beta")], spec.load_profile("debug"))
+    store = Store(tmp_path / "runs")
+    first = next(stage for stage in made.stages.values() if stage.kind == "pretrain")
+    store.prepare(first)
+    store.start(first.uid)
+    store.fail(first.uid, "vv became nan at step 3; lower optim.lr")
+    (table,) = report.build(made, store, commit="abc")
+    assert table.failures == (f"{first.title} ({first.uid}): vv became nan at step 3; lower optim.lr",)
+    assert set(table.rows[0].cells["lin/ucf101"].missing.values()) == {"failed"}
+    assert set(table.rows[1].cells["lin/ucf101"].missing.values()) == {"not run"}
+    assert [path.name for path in report.write(table, tmp_path / "report")] == FILES
