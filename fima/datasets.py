@@ -434,7 +434,7 @@ def _rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
             missing = [name for name in needed if name not in have]
             if missing:
                 raise DataError(
-                    f"{path}:1: the csv needs the columns {', '.join(needed)} (and label, group, start, stop if known), "
+                    f"{path}:1: the csv needs the columns {', '.join(needed)} (label, group, start, stop if known), "
                     f"has {', '.join(have) or 'none'}"
                 )
             return [{name: (value or "").strip() for name, value in row.items() if name} for row in reader]

@@ -214,7 +214,8 @@ class FIMA(nn.Module):
         if not self.settings.masks:
             return positive
         source, position = self.settings.foreground.source, self.settings.foreground.position
-        maps = {"rgb": [appearance], "diff": [motion], "both": [appearance, motion]}[source]
+        choices = {"rgb": [appearance], "diff": [motion], "both": [appearance, motion]}
+        maps: list[Tensor | None] = choices[source]  # type: ignore[assignment]
         activity = torch.stack([foreground.activation(features) for features in maps if features is not None]).sum(0)
         mask = foreground.top_portion(activity, self.settings.foreground.beta)
         if position in ("prediction", "both"):

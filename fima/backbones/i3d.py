@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Triple = tuple[int, int, int]
+from fima.backbones.conv import Conv3d
+
+Triple = tuple[int, ...]
 # Input channels and widths of the Inception blocks: 1x1; 3x3 reduction, 3x3; reduction, 3x3; after the pool.
 BLOCKS: dict[str, tuple[int, Sequence[int]]] = {
     "mixed_3b": (192, (64, 96, 128, 16, 32, 32)),
@@ -40,19 +42,15 @@ class Unit(nn.Module):
 
     def __init__(self, before: int, after: int, kernel: int = 1, stride: int = 1) -> None:
         super().__init__()
-        self.kernel: Triple = (kernel,) * 3
-        self.stride: Triple = (stride,) * 3
-        self.conv = nn.Conv3d(before, after, kernel, stride, bias=False)
+        # Stride 1 pads evenly; the strided stem pads more behind, which a convolution cannot do by itself.
+        self.uneven = stride > 1
+        self.conv = Conv3d(before, after, kernel, stride, padding=0 if self.uneven else kernel // 2, bias=False)
         self.norm = nn.BatchNorm3d(after, eps=1e-3)
 
     def forward(self, x: Tensor) -> Tensor:
-        pads = same(x.shape[2:], self.kernel, self.stride)
-        even = pads[0] == pads[1] and pads[2] == pads[3] and pads[4] == pads[5]
-        if even:  # no copy of the input
-            x = F.conv3d(x, self.conv.weight, None, self.stride, (pads[4], pads[2], pads[0]))
-        else:
-            x = self.conv(F.pad(x, pads))
-        return F.relu(self.norm(x), inplace=True)
+        if self.uneven:
+            x = F.pad(x, same(x.shape[2:], self.conv.kernel_size, self.conv.stride))
+        return F.relu(self.norm(self.conv(x)), inplace=True)
 
 
 class Pool(nn.Module):

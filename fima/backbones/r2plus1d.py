@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from fima.backbones.conv import trusted
 from fima.backbones.r3d import Trunk
 
 
@@ -11,4 +12,4 @@ def build() -> nn.Module:
     """R(2+1)D-18, randomly initialised."""
     from torchvision.models.video import r2plus1d_18
 
-    return Trunk(r2plus1d_18(weights=None))
+    return Trunk(trusted(r2plus1d_18(weights=None)))

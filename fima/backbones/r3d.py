@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from fima.backbones.conv import trusted
+
 
 class Trunk(nn.Module):
     """Stem and four stages of a torchvision video ResNet, under its own names, so that its weights load."""
@@ -26,4 +28,4 @@ def build() -> nn.Module:
     """R3D-18, randomly initialised."""
     from torchvision.models.video import r3d_18
 
-    return Trunk(r3d_18(weights=None))
+    return Trunk(trusted(r3d_18(weights=None)))

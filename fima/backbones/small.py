@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from fima.backbones.conv import Conv3d
+
 WIDTHS = (16, 32, 64, 128)
 STRIDES = ((1, 2, 2), (2, 2, 2), (2, 2, 2), (1, 1, 1))
 
@@ -16,7 +18,7 @@ class Small(nn.Sequential):
     def __init__(self) -> None:
         layers: list[nn.Module] = []
         for before, after, stride in zip((3, *WIDTHS), WIDTHS, STRIDES, strict=False):
-            layers += [nn.Conv3d(before, after, 3, stride, padding=1, bias=False), nn.BatchNorm3d(after), nn.ReLU()]
+            layers += [Conv3d(before, after, 3, stride, padding=1, bias=False), nn.BatchNorm3d(after), nn.ReLU()]
         super().__init__(*layers)
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
