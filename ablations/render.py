@@ -10,6 +10,7 @@ import json
 import math
 import re
 import unicodedata
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,30 @@ def heading(table: Table) -> list[tuple[str, str]]:
         ("commit", table.commit),
         ("command", table.command),
     ]
-    return lines
+    return lines + ([("results from", _made(table))] if table.environments else [])
+
+
+def _made(table: Table) -> str:
+    """The commits, library and devices of the results themselves, which may be older than the report."""
+
+    def several(name: str, of: Callable[[Mapping[str, Any]], str | None]) -> list[str]:
+        found = list(dict.fromkeys(text for environment in table.environments if (text := of(environment))))
+        return [f"{name} {' or '.join(found)}"] if found else []
+
+    def commit(environment: Mapping[str, Any]) -> str | None:
+        head = environment.get("commit")
+        return f"{head}{'+dirty' if environment.get('dirty') else ''}" if head else None
+
+    def device(environment: Mapping[str, Any]) -> str | None:
+        kind, _, name = str(environment.get("device", "")).partition(":")
+        threads = environment.get("threads")
+        on = name.strip() or environment.get("cpu") or kind
+        return f"{on} ({threads} thread{'s' if threads != 1 else ''})" if kind == "cpu" and threads else on or None
+
+    def torch(environment: Mapping[str, Any]) -> str | None:
+        return str(environment["torch"]) if "torch" in environment else None
+
+    return ", ".join([*several("commit", commit), *several("PyTorch", torch), *several("on", device)])
 
 
 def _profile(table: Table) -> str:
@@ -342,12 +366,13 @@ def _finite(data: Any) -> Any:
 
 def text(table: Table) -> str:
     """For a terminal: aligned columns, the scale, the claims in words."""
-    header, kinds = [table.title], [""]
+    header, data, theirs = [table.title], [""], [""]
     for column in table.visible:
-        theirs = f"[paper: {column.paper_data}]" if column.paper_data else "[paper]"
         header.append(column.title)
-        kinds.append(" ".join([column.data, theirs if table.has_paper(column) else ""]).strip())
-    lines = [header, kinds]
+        data.append(column.data)
+        named = f": {column.paper_data}" if column.paper_data else ""
+        theirs.append(f"[paper{named}]" if table.has_paper(column) else "")
+    lines = [header, data, theirs]
     for row in table.rows:
         cells = [row.label + (" (default)" if row.default else "")]
         for column in table.visible:
@@ -360,7 +385,7 @@ def text(table: Table) -> str:
     if table.scale_line:
         out.append(table.scale_line)
     for i, line in enumerate(lines):
-        if i == 2:
+        if i == 3:
             out.append("-" * (sum(widths) + 2 * len(widths) - 2))
         first = line[0].ljust(widths[0])
         rest = [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]

@@ -131,6 +131,14 @@ def test_markdown_escape(text: str, escaped: str) -> None:
     assert render.md_escape(text) == escaped
 
 
+def test_heading_says_what_the_results_were_made_with() -> None:
+    machine = {"torch": "2.14.1", "cpu": "Xeon", "threads": 1, "device": "cpu", "commit": "aaa", "dirty": True}
+    table = small(environments=(machine, machine | {"commit": "bbb", "dirty": False, "device": "cuda: NVIDIA H200"}))
+    line = dict(render.heading(table))["results from"]
+    assert line == "commit aaa+dirty or bbb, PyTorch 2.14.1, on Xeon (1 thread) or NVIDIA H200"
+    assert "results from" not in dict(render.heading(small()))
+
+
 # --- best
 
 
