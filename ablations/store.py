@@ -1,0 +1,223 @@
+"""The truth about what is done: a folder per stage, valid after a kill at any instant. Imports no torch.
+
+runs/<uid>/config.json    the stage: kind, title, seed, needs, everything in its uid
+           status.json    running or failed since when, of which process, how often tried
+           metrics.jsonl  one object a line: step and values
+           progress.json  the last step, for `fima-ablate status`
+           checkpoint.pt  how a killed stage goes on
+           result.json    what it found; there is never a half one, and a stage that has it is done
+           log.txt        what the stage printed, warnings and tracebacks
+           lock           held by the process that runs the stage
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+if TYPE_CHECKING:
+    from ablations.plan import Stage
+
+State = Literal["new", "running", "interrupted", "done", "failed"]
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a stage stands. Times are seconds since 1970."""
+
+    state: State = "new"
+    error: str | None = None
+    started: float | None = None
+    ended: float | None = None
+    pid: int | None = None
+    host: str | None = None
+    attempts: int = 0
+
+
+class Busy(OSError):
+    """Another process runs the stage."""
+
+
+class Store:
+    """A folder of runs."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root).absolute()
+
+    def folder(self, uid: str) -> Path:
+        """Where a stage keeps its files; it need not exist yet."""
+        return self.root / uid
+
+    def uids(self) -> list[str]:
+        """Every stage that was ever begun, in alphabetical order."""
+        return sorted(path.parent.name for path in self.root.glob("*/config.json"))
+
+    def prepare(self, stage: Stage) -> None:
+        """Write config.json, and remove drafts of killed processes. To be called with the lock held."""
+        folder = self.folder(stage.uid)
+        folder.mkdir(parents=True, exist_ok=True)
+        for draft in folder.glob(".*"):
+            if re.fullmatch(r"\..+\.\d+(\.tmp)?", draft.name):
+                draft.unlink(missing_ok=True)
+        write_json(folder / "config.json", asdict(stage))
+
+    def config(self, uid: str) -> dict[str, Any]:
+        """The stage as it was begun; empty if it never was."""
+        return read_json(self.folder(uid) / "config.json") or {}
+
+    def status(self, uid: str) -> Status:
+        """Where a stage stands; what says that it runs while nobody holds its lock was interrupted."""
+        found = read_json(self.folder(uid) / "status.json") or {}
+        status = Status(**{name: found[name] for name in Status.__dataclass_fields__ if name in found})
+        if status.state not in get_args(State):
+            status = Status()
+        if self.result(uid) is not None:
+            ended = status.ended if status.state == "done" else None
+            return Status("done", None, status.started, ended, status.pid, status.host, status.attempts)
+        if status.state == "done" or (status.state == "running" and not self.locked(uid)):
+            return Status("interrupted", None, status.started, None, status.pid, status.host, status.attempts)
+        return status
+
+    def result(self, uid: str) -> dict[str, Any] | None:
+        """What a stage found; None unless it is done."""
+        return read_json(self.folder(uid) / "result.json")
+
+    def start(self, uid: str) -> None:
+        """Note that this process runs the stage. To be called with the lock held."""
+        attempts = self.status(uid).attempts + 1
+        self._write(uid, Status("running", None, time.time(), None, os.getpid(), socket.gethostname(), attempts))
+
+    def finish(self, uid: str, result: Mapping[str, Any]) -> None:
+        """Keep a result, then say so.
+
+        Raises:
+            ValueError: it holds what JSON has no form for, such as NaN.
+        """
+        status = self.status(uid)
+        try:
+            write_json(self.folder(uid) / "result.json", result)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{uid}: the result is no JSON data: {error}") from error
+        self._write(uid, Status("done", None, status.started, time.time(), status.pid, status.host, status.attempts))
+
+    def fail(self, uid: str, error: str) -> None:
+        """Note why a stage failed, in one line."""
+        status, line = self.status(uid), " ".join(error.split())
+        self._write(uid, Status("failed", line, status.started, time.time(), status.pid, status.host, status.attempts))
+
+    def report(self, uid: str, step: int, steps: int, values: Mapping[str, float]) -> None:
+        """Note progress, for whoever looks from outside."""
+        entry = {"step": step, "steps": steps, "values": dict(values), "time": time.time()}
+        _replace(self.folder(uid) / "progress.json", _text(entry), durable=False)
+
+    def progress(self, uid: str) -> dict[str, Any] | None:
+        """The last step noted: {step, steps, values, time}."""
+        return read_json(self.folder(uid) / "progress.json")
+
+    def metrics(self, uid: str) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl: {step, name: value}; a line that a kill cut short is left out."""
+        try:
+            text = (self.folder(uid) / "metrics.jsonl").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return []
+        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("}\n")]
+
+    def describe(self, uid: str) -> dict[str, Any]:
+        """A stage in one flat record, for `fima-ablate status`."""
+        config, status, result = self.config(uid), self.status(uid), self.result(uid)
+        progress = self.progress(uid) if status.state in ("running", "interrupted", "failed") else None
+        seconds = result.get("seconds") if result else None
+        if status.state == "running" and status.started:
+            seconds = time.time() - status.started
+        return {
+            "uid": uid,
+            "title": config.get("title", ""),
+            "kind": config.get("kind", ""),
+            "state": status.state,
+            "progress": f"{progress['step']}/{progress['steps']}" if progress else None,
+            "seconds": seconds,
+            "error": status.error,
+            "attempts": status.attempts,
+            "pid": status.pid if status.state == "running" else None,
+            "started": status.started,
+            "ended": status.ended,
+        }
+
+    @contextmanager
+    def lock(self, uid: str) -> Iterator[None]:
+        """Be the one process that runs the stage. The lock goes with the process, however it ends.
+
+        Raises:
+            Busy: another process holds it.
+        """
+        folder = self.folder(uid)
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "lock").open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Busy(f"{folder}: another process runs this stage") from None
+            yield
+
+    def locked(self, uid: str) -> bool:
+        """Whether some process runs the stage."""
+        try:
+            with (self.folder(uid) / "lock").open() as file:
+                # a shared lock: two that only look do not disturb each other
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
+    def _write(self, uid: str, status: Status) -> None:
+        write_json(self.folder(uid) / "status.json", asdict(status))
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object that a file holds; None if there is no such file, or no whole object in it."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Put an object in place whole and for good; equal objects give equal bytes.
+
+    Raises:
+        TypeError, ValueError: JSON has no form for it.
+    """
+    _replace(path, _text(content), durable=True)
+
+
+def _text(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, sort_keys=True, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _replace(path: Path, text: str, durable: bool) -> None:
+    """A kill leaves the old file or the new one; if durable, so does a power cut."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with draft.open("w", encoding="utf-8") as file:
+        file.write(text)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+    draft.replace(path)
+    if durable:
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

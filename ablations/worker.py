@@ -1,0 +1,141 @@
+"""One stage in a process of its own. Imports no torch at the top: the fork server has it loaded already."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from multiprocessing import connection, parent_process
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ablations.store import Busy, Store
+
+if TYPE_CHECKING:
+    from ablations.plan import Stage
+
+BUSY = 75  # exit code: another process runs the stage
+EXPECTED = (ValueError, OSError, FloatingPointError)  # their message is for the user; anything else is our fault
+MESSAGE_SECONDS, NOTE_SECONDS = 0.1, 1.5  # least time between messages to the parent, and between notes in the store
+
+Execute = Callable[["Stage", Store, int, Callable[[int, int, dict[str, float]], None]], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker process is told."""
+
+    stage: Stage
+    root: Path  # of the store
+    execute: str  # "module:function"
+    workers: int  # processes that read videos ahead
+    threads: int
+    slot: int  # 0 ... jobs - 1
+    environment: Mapping[str, Any]  # of the result
+    variables: Mapping[str, str]  # environment variables; the fork server's are older
+
+
+def run(job: Job, pipe: connection.Connection) -> None:
+    """Run a stage and keep its result, or why there is none. Exits with BUSY if another process is at it."""
+    os.setsid()  # one signal then ends the stage with its readers, and Ctrl-C reaches the parent only
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    os.environ.update(job.variables)
+    store, uid = Store(job.root), job.stage.uid
+    try:
+        with store.lock(uid):
+            if store.result(uid) is None:
+                _run(job, store, pipe)
+    except Busy:
+        sys.exit(BUSY)
+
+
+def _run(job: Job, store: Store, pipe: connection.Connection) -> None:
+    stage, uid = job.stage, job.stage.uid
+    store.prepare(stage)
+    store.start(uid)
+    _redirect(store.folder(uid) / "log.txt")
+    print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} attempt {store.status(uid).attempts}: {stage.title}", flush=True)
+    began = time.monotonic()
+    try:
+        device = _prepare(job)
+        result = _function(job.execute)(stage, store, job.workers, _Reporter(store, uid, pipe))
+        result.setdefault("seconds", time.monotonic() - began)
+        result["environment"] = {**job.environment, "threads": job.threads, "device": device}
+        store.finish(uid, result)
+    except EXPECTED as error:
+        traceback.print_exc()
+        store.fail(uid, str(error) or type(error).__name__)
+    except Exception as error:
+        traceback.print_exc()
+        where = f"{store.root.name}/{uid}/log.txt"
+        store.fail(uid, f"{type(error).__name__}: {error}; the traceback is in {where}")
+
+
+def _prepare(job: Job) -> str:
+    """Give the stage its threads and its device; returns what the device is."""
+    os.environ["OMP_NUM_THREADS"] = str(job.threads)  # for libraries loaded from here on
+    import torch
+
+    torch.set_num_threads(job.threads)
+    if not torch.cuda.is_available():
+        return "cpu"
+    card = job.slot % torch.cuda.device_count()
+    os.environ["LOCAL_RANK"] = str(card)  # stages side by side spread over the cards
+    return f"cuda: {torch.cuda.get_device_name(card)}"
+
+
+def _function(path: str) -> Execute:
+    module, _, name = path.partition(":")
+    function: Execute = getattr(importlib.import_module(module), name)
+    return function
+
+
+def _redirect(path: Path) -> None:
+    """Everything printed from here on, by libraries in C too, goes to the end of a file."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    sys.stdout = os.fdopen(1, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+
+
+class _Reporter:
+    """Takes a stage's steps to the parent at once and to the store now and then."""
+
+    def __init__(self, store: Store, uid: str, pipe: connection.Connection) -> None:
+        self.store, self.uid, self.pipe = store, uid, pipe
+        self._sent = self._noted = float("-inf")
+
+    def __call__(self, step: int, steps: int, values: dict[str, float]) -> None:
+        now = time.monotonic()
+        if now - self._sent >= MESSAGE_SECONDS or step == steps:
+            self._sent = now
+            try:
+                self.pipe.send((step, steps, values))
+            except BrokenPipeError:  # the parent is gone: that is no failure of the stage
+                _die()
+        if now - self._noted >= NOTE_SECONDS or step == steps:
+            self._noted = now
+            self.store.report(self.uid, step, steps, values)
+
+
+def _die_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None  # this is a child
+    connection.wait([parent.sentinel])
+    _die()
+
+
+def _die() -> None:
+    """End this process and all that it started; the store stands that at any instant."""
+    os.killpg(0, signal.SIGKILL)
