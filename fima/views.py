@@ -232,6 +232,7 @@ def batches(
         batch_sampler=keys,  # type: ignore[arg-type]
         num_workers=0 if footage.in_memory else workers,
         collate_fn=list,
+        generator=torch.Generator(),  # of its own: dropout's generator must not know of loaders, or no run resumes
         prefetch_factor=None if footage.in_memory or not workers else 2,
     )
     yield from loader
