@@ -54,8 +54,7 @@ def compose(table: Table) -> Figure:
 
     Measured and paper values share an axis at full scale where that keeps both readable; otherwise the paper's have
     an axis of their own on top, in their colour, with the same length per point (per cent of the mean where units
-    differ), so that a difference never looks larger than the other side's. Columns that the paper has not are left out
-    where there are others.
+    differ), so that a difference never looks larger than the other side's.
 
     Raises:
         ValueError: the table has no column to draw.
@@ -64,7 +63,7 @@ def compose(table: Table) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    columns = [column for column in table.visible if table.has_paper(column)] or list(table.visible)
+    columns = [column for column in table.visible if column.metric != "parameters/all"]  # one count is enough
     if not columns or not table.rows:
         raise ValueError(f"{table.study}: a plot needs rows and metrics, got {len(table.rows)} and {len(columns)}")
     shared = _shared(table, columns)

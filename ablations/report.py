@@ -227,10 +227,10 @@ def _table(rows: Sequence[PlannedRow], plan: Plan, store: Store, command: str, c
         columns=tuple(columns),
         rows=shown,
         data=data,
-        notes=(*notes, *_general_notes(columns, shown, seeds, rows, omitted, profile.profile)),
+        notes=(*notes, *_general_notes(columns, shown, seeds, rows, omitted)),
         scaled=_scaled(rows, profile.rule),
         departures=_departures(rows),
-        verdicts=tuple(_judge(claim, shown, columns, profile.profile) for claim in study.claims),
+        verdicts=tuple(_judge(claim, shown, columns) for claim in study.claims),
         failures=tuple(results.failures),
         omitted=omitted,
         environments=tuple(results.environments),
@@ -399,7 +399,6 @@ def _general_notes(
     seeds: Sequence[int],
     rows: Sequence[PlannedRow],
     omitted: Sequence[str],
-    profile: str,
 ) -> list[str]:
     notes = []
     absent = missing_note(columns, shown, seeds)
@@ -412,7 +411,7 @@ def _general_notes(
             f"once: {', '.join(twins)}. The paper's values for them are in table.csv and table.json."
         )
     if omitted:
-        notes.append(f"Not measured in profile {profile}: {', '.join(omitted)} (--metrics asks for them).")
+        notes.append(f"Not measured here: {', '.join(omitted)} (--metrics asks for them).")
     decoders: dict[str, None] = {}
     for row in rows:
         if row.resolved.settings.decodes:
@@ -464,11 +463,11 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 # --- claims
 
 
-def _judge(claim: Claim, rows: Sequence[Row], columns: Sequence[Column], profile: str) -> stats.Verdict:
+def _judge(claim: Claim, rows: Sequence[Row], columns: Sequence[Column]) -> stats.Verdict:
     column = next((column for column in columns if column.metric == claim.metric), None)
     kind = next(name for name in ("best", "worst", "better", "equal", "ratio") if getattr(claim, name))
     if column is None:
-        return stats.unmeasured(claim.says, claim.metric, kind, f"{claim.metric} is not measured in profile {profile}")
+        return stats.unmeasured(claim.says, claim.metric, kind, f"{claim.metric} is not measured here")
     values = {row.label: row.cells[claim.metric].values for row in rows}
     others = [row.label for row in rows]
     if claim.equal:

@@ -472,8 +472,8 @@ def test_every_form_of_claim_is_judged() -> None:
     assert [verdict.state for verdict in table.verdicts] == [
         "supported", "supported", "supported", "contradicted", "undecided",
     ]  # fmt: skip
-    assert table.verdicts[4].words == "undecided: ft/ucf101 is not measured in profile demo"
-    assert "Not measured in profile demo: ft/ucf101" in render.markdown(table)
+    assert table.verdicts[4].words == "undecided: ft/ucf101 is not measured here"
+    assert "Not measured here: ft/ucf101" in render.markdown(table)
 
 
 def test_terminal_text_names_scale_and_verdicts() -> None:
