@@ -32,9 +32,9 @@ VIDEOS = {".avi", ".mp4", ".mkv", ".webm", ".mov", ".mpg", ".mpeg", ".m4v", ".wm
 Split = Literal["train", "test", "unused"]
 BOTH: tuple[Split, Split] = ("train", "test")
 SPLITS: dict[str, Split] = {
-    "train": "train", "training": "train", "test": "test", "testing": "test",
-    "val": "test", "validation": "test", "validate": "test", "unused": "unused", "": "unused",
+    "train": "train", "training": "train", "test": "test", "testing": "test", "unused": "unused", "": "unused",
 }  # fmt: skip
+VALIDATION = ("val", "validation", "validate")  # the test split where there is no other
 LAYOUTS = {
     "ucf101": "UCF-101/<class>/*.avi and ucfTrainTestlist/",
     "hmdb51": "videos/<class>/*.avi and splits/*_test_split1.txt",
@@ -321,10 +321,9 @@ def _kinetics400(root: Path, fold: int) -> Dataset:
     lists = sorted(root.glob("*.csv"))
     if lists:
         return _kinetics_lists(root, lists)
-    folders = {split: root / name for name, split in SPLITS.items() if name and (root / name).is_dir()}
-    if folders:
+    if any((root / name).is_dir() for name in ("train", *VALIDATION)):
         return _class_folders("kinetics400", "Kinetics-400", root)
-    files = _videos(root)
+    files = video_files(root)
     classes = tuple(sorted({path.parent.name for path in files if path.parent != root}))
     records = tuple(
         Record(path, classes.index(path.parent.name) if path.parent != root else None, "train", path.stem)
@@ -337,19 +336,19 @@ def _kinetics_lists(root: Path, lists: Sequence[Path]) -> Dataset:
     rows = [row for path in lists for row in _rows(path, ("youtube_id", "split"))]
     classes = tuple(sorted({row["label"] for row in rows if row.get("label")}))
     number = {name: i for i, name in enumerate(classes)}
-    by_stem = {path.stem[:11]: path for path in _videos(root)}  # <id>_<start>_<stop>.mp4 or <id>.mp4
-    records = []
+    by_stem = {path.stem[:11]: path for path in video_files(root)}  # <id>_<start>_<stop>.mp4 or <id>.mp4
+    records, held = [], _held([row["split"] for row in rows])
     for row in rows:
         path = by_stem.get(row["youtube_id"])
         if path is not None:
             label = number.get(row.get("label", ""))
-            records.append(Record(path, label, _split(row["split"], lists[0]), row["youtube_id"]))
+            records.append(Record(path, label, _split(row["split"], held, lists[0]), row["youtube_id"]))
     return Dataset("kinetics400", "Kinetics-400", root, classes, tuple(records), len(rows), len(rows) - len(records))
 
 
 def _diving48(root: Path, fold: int) -> Dataset:
     videos = next((root / name for name in ("rgb", "videos") if (root / name).is_dir()), root)
-    there = {path.stem: path for path in _videos(videos)}
+    there = {path.stem: path for path in video_files(videos)}
     vocabulary = root / "Diving48_vocab.json"
     records, listed = [], 0
     labels: set[int] = set()
@@ -388,6 +387,7 @@ def _listed(name: str, title: str, root: Path, path: Path) -> Dataset:
     classes = tuple(sorted({row["label"] for row in rows if row.get("label")}, key=_natural))
     number = {label: i for i, label in enumerate(classes)}
     records = []
+    held = _held([row["split"] for row in rows])
     for line, row in enumerate(rows, 2):
         video = root / row["path"]
         if not video.is_file():
@@ -396,7 +396,7 @@ def _listed(name: str, title: str, root: Path, path: Path) -> Dataset:
             start, stop = int(row.get("start") or 0), int(row["stop"]) if row.get("stop") else None
         except ValueError:
             raise DataError(f"{path}:{line}: start and stop must be whole frame numbers, or empty") from None
-        split = _split(row["split"], path, line)
+        split = _split(row["split"], held, path, line)
         records.append(
             Record(video, number.get(row.get("label", "")), split, row.get("group") or row["path"], start, stop)
         )
@@ -405,12 +405,14 @@ def _listed(name: str, title: str, root: Path, path: Path) -> Dataset:
 
 def _class_folders(name: str, title: str, root: Path) -> Dataset:
     """train/<class>/*, test/<class>/* (or val)."""
-    parts = [(root / part, split) for part, split in SPLITS.items() if part and (root / part).is_dir()]
+    there = [name for name in (*SPLITS, *VALIDATION) if name and (root / name).is_dir()]
+    held = _held(there)
+    parts = [(root / part, _split(part, held, root)) for part in there]
     if not parts:
         raise DataError(
             f"{root}: has no split; put a csv with path,label,split there, or the videos into train/ and test/"
         )
-    files = [(path, split) for part, split in parts for path in _videos(part)]
+    files = [(path, split) for part, split in parts for path in video_files(part)]
     classes = tuple(sorted({path.parent.name for path, _ in files}))
     number = {label: i for i, label in enumerate(classes)}
     records = tuple(Record(path, number[path.parent.name], split, str(path.relative_to(root))) for path, split in files)
@@ -442,7 +444,14 @@ def _rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
         raise DataError(f"{path}: cannot be read as csv ({error}); save it as UTF-8 with commas") from None
 
 
-def _split(text: str, path: Path, line: int | None = None) -> Split:
+def _held(texts: Iterable[str]) -> Split:
+    """What a validation split is: the test split of sets that have no other (Kinetics), else unused."""
+    return "unused" if any(SPLITS.get(text.lower()) == "test" for text in texts) else "test"
+
+
+def _split(text: str, held: Split, path: Path, line: int | None = None) -> Split:
+    if text.lower() in VALIDATION:
+        return held
     if text.lower() not in SPLITS:
         where = path if line is None else f"{path}:{line}"
         raise DataError(f"{where}: split must be train or test, got {text}")
@@ -459,7 +468,7 @@ def _known(suffix: str) -> bool:
     return suffix.lower() in VIDEOS
 
 
-def _videos(root: Path) -> list[Path]:
+def video_files(root: Path) -> list[Path]:
     """Video files below a folder, sorted; one pass of os.scandir, so 240,000 files are fine."""
     found: list[Path] = []
     for folder, _, names in os.walk(root, followlinks=True):
