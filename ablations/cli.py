@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import TaskID
+
     from ablations.plan import Plan
     from ablations.store import Store
 
@@ -65,7 +68,9 @@ DataRoot = Annotated[
 ]
 Seeds = Annotated[
     str | None,
-    typer.Option("--seeds", help="Seeds as a list, 0,1,2. Default: the study's, else the profile's.", show_default=False),
+    typer.Option(
+        "--seeds", help="Seeds as a list, 0,1,2. Default: the study's, else the profile's.", show_default=False
+    ),
 ]
 Metrics = Annotated[
     str | None,
@@ -106,7 +111,7 @@ def run(
     Exit code: 0 all done, 1 some stage failed (the others ran, the table shows what there is), 2 bad input.
     """
     if not words or all("=" in word for word in words):
-        raise typer.BadParameter("name a study, such as studies/table3d_beta.yaml, or `all`; `fima-ablate list` shows them")
+        raise ValueError("name a study, such as studies/table3d_beta.yaml, or `all`; `fima-ablate list` shows them")
     planned = _plan(words, profile, data_root, seeds, metrics)
     from rich.console import Console
 
@@ -117,6 +122,7 @@ def run(
     for line in planned.lines():
         console.print(line, highlight=False)
     truth = Store(store.resolve())
+    _render(planned, console)
     tracker = _tracker(truth, planned) if track else None
     try:
         outcome = engine.run(
@@ -262,7 +268,8 @@ def check(
     name: Annotated[
         str | None,
         typer.Option(
-            "--name", help="ucf101, hmdb51, kinetics400, diving48 or folder. Default: seen from the files.",
+            "--name",
+            help="ucf101, hmdb51, kinetics400, diving48 or folder. Default: seen from the files.",
             show_default=False,
         ),
     ] = None,
@@ -321,13 +328,38 @@ def _seeds(text: str | None) -> list[int] | None:
     try:
         return sorted({int(part) for part in text.split(",")})
     except ValueError:
-        raise typer.BadParameter(f"--seeds takes whole numbers with commas, such as 0,1,2; got {text}") from None
+        raise ValueError(f"--seeds takes whole numbers with commas, such as 0,1,2; got {text}") from None
 
 
 def _tracker(store: Store, planned: Plan) -> Any:
     from ablations.tracking import Tracker
 
     return Tracker(store, planned)
+
+
+def _render(planned: Plan, console: Console) -> None:
+    """Render embedded videos that are not there yet, once, before stages ask for them."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from fima import synthetic
+
+    used = {data.embedded for row in planned.rows for data in row.resolved.data.values() if data.name == "embedded"}
+    for embedded in sorted(used, key=str):
+        if synthetic.folder(embedded).is_dir():
+            continue
+        console.print(
+            f"rendering {synthetic.title(embedded)} videos into {synthetic.folder(embedded)}", highlight=False
+        )
+        with Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+            console=console, transient=True,
+        ) as bar:  # fmt: skip
+            task = bar.add_task("videos", total=None)
+
+            def show(done: int, total: int, bar: Progress = bar, task: TaskID = task) -> None:
+                bar.update(task, completed=done, total=total)
+
+            synthetic.render(embedded, on_progress=show, jobs=os.cpu_count() or 1)
 
 
 def _report(planned: Plan, store: Store, reports: Path, only_measured: bool = False) -> dict[str, list[Path]]:
@@ -340,7 +372,9 @@ def _report(planned: Plan, store: Store, reports: Path, only_measured: bool = Fa
             continue
         written[table.study] = reporting.write(table, reports / planned.profile.profile / table.study)
         typer.echo(table.text())
-        typer.echo(f"{reports / planned.profile.profile / table.study}/ holds table.md .tex .csv .json, plot.png .pdf\n")
+        typer.echo(
+            f"{reports / planned.profile.profile / table.study}/ holds table.md .tex .csv .json, plot.png .pdf\n"
+        )
     return written
 
 
@@ -361,6 +395,10 @@ def main() -> None:
     try:
         app()
     except (ValueError, OSError) as error:
-        _stop(str(error), BAD_INPUT)
+        _stop(" ".join(str(error).split()), BAD_INPUT)
     except KeyboardInterrupt:
         _stop("stopped; the same command goes on from here", 130)
+
+
+if __name__ == "__main__":
+    main()

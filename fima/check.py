@@ -73,9 +73,10 @@ class Report:
             out.append("nothing is wrong")
         if self.videos >= 50 and self.seconds > 0.5:
             rate = self.frames / self.seconds
+            hours = KINETICS * LENGTH / rate / 3600
+            out.append(f"{self.rate:,.0f} videos/s, {rate:,.0f} frames/s with {self.jobs} processes")
             out.append(
-                f"{self.rate:,.0f} videos/s, {rate:,.0f} frames/s with {self.jobs} processes; at this rate Kinetics-400 "
-                f"({KINETICS:,} files of about {LENGTH} frames) would take {KINETICS * LENGTH / rate / 3600:.1f} h"
+                f"at this rate Kinetics-400, {KINETICS:,} files of about {LENGTH} frames, would take {hours:.1f} h"
             )
         return out
 
