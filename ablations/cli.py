@@ -49,7 +49,7 @@ app.add_typer(data_app, name="data")
 Words = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[STUDY | KEY=VALUE]...",
+        metavar="STUDY|KEY=VALUE",
         help="Study files or names (table3d_beta), and settings that override profile and study, such as "
         "optim.steps=50, data.root=/videos, linear.clips=3. `all` is every study.",
         show_default=False,
