@@ -20,7 +20,7 @@ from ablations.store import Busy, Store
 if TYPE_CHECKING:
     from ablations.plan import Stage
 
-BUSY = 75  # exit code: another process runs the stage
+BUSY = 75  # exit code: another process runs the stage, or did
 EXPECTED = (ValueError, OSError, FloatingPointError)  # their message is for the user; anything else is our fault
 MESSAGE_SECONDS, NOTE_SECONDS = 0.1, 1.5  # least time between messages to the parent, and between notes in the store
 
@@ -42,7 +42,7 @@ class Job:
 
 
 def run(job: Job, pipe: connection.Connection) -> None:
-    """Run a stage and keep its result, or why there is none. Exits with BUSY if another process is at it."""
+    """Run a stage and keep its result, or why there is none. Exits with BUSY if another process is at it, or was."""
     os.setsid()  # one signal then ends the stage with its readers, and Ctrl-C reaches the parent only
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
@@ -50,8 +50,9 @@ def run(job: Job, pipe: connection.Connection) -> None:
     store, uid = Store(job.root), job.stage.uid
     try:
         with store.lock(uid):
-            if store.result(uid) is None:
-                _run(job, store, pipe)
+            if store.result(uid) is not None:  # done by another process since the parent looked
+                sys.exit(BUSY)
+            _run(job, store, pipe)
     except Busy:
         sys.exit(BUSY)
 
