@@ -31,7 +31,14 @@ if TYPE_CHECKING:
 
 EXECUTE = "ablations.stages:execute"
 # Loaded once by the fork server, from which each stage starts in milliseconds. What cannot be imported is left out.
-PRELOAD = ["torch", "fima.pretrain", "fima.evaluate.features", "fima.evaluate.classifier", "sklearn.linear_model"]
+PRELOAD = [
+    "torch",
+    "torch._dynamo",
+    "fima.pretrain",
+    "fima.evaluate.features",
+    "fima.evaluate.classifier",
+    "sklearn.linear_model",
+]
 TICK = 0.2  # seconds between looks at what runs
 OTHERS = 0.5  # seconds between looks at what another fima-ablate runs
 

@@ -27,6 +27,7 @@ from av.container import InputContainer
 from av.error import EOFError as NoMoreFrames
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
@@ -216,7 +217,8 @@ def read(path: Path, frames: Sequence[int], crops: Sequence[Crop] = ()) -> list[
         bad = next(number for number in numbers if not 0 <= number < known.frames)
         raise VideoError(f"{path}: frame {bad} is asked for, but frames 0 to {known.frames - 1} decode")
     if not crops:
-        plain = {number: _array(frame) for number, frame in _wanted(path, known, sorted(set(numbers)))}
+        reformatter = VideoReformatter()
+        plain = {number: _array(frame, reformatter) for number, frame in _wanted(path, known, sorted(set(numbers)))}
         arrays = [plain[number] for number in numbers]
         shape = (0, known.height, known.width, 3)
         return [torch.from_numpy(np.stack(arrays)) if arrays else torch.empty(shape, dtype=torch.uint8)]
@@ -335,9 +337,10 @@ def _shown(frame: VideoFrame) -> tuple[int, int]:
     return (frame.height, frame.width) if frame.rotation % 180 else (frame.width, frame.height)
 
 
-def _array(frame: VideoFrame) -> NDArray[np.uint8]:
-    """[H, W, 3] as shown, after rotation."""
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90 % 4))
+def _array(frame: VideoFrame, reformatter: VideoReformatter) -> NDArray[np.uint8]:
+    """[H, W, 3] as shown, after rotation; one reformatter per file keeps its conversion tables."""
+    plain = reformatter.reformat(frame, format="rgb24").to_ndarray()
+    return cast("NDArray[np.uint8]", np.ascontiguousarray(np.rot90(plain, frame.rotation // 90 % 4)))
 
 
 def _frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame | FFmpegError]:

@@ -87,7 +87,7 @@ def test_two_studies_share_their_default_row(undisturbed: Path) -> None:
     plan = json.loads(out)
     assert plan["rows"] == 7
     assert plan["pretrainings"] == 6
-    assert plan["done"] > 0
+    assert plan["stages_done"] > 0
 
 
 def test_killed_again_and_again_it_ends_with_the_same_results(undisturbed: Path, tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fima.datasets import Data
 
 from fima import backbones
 from fima.config import Backbone, Finetune, Linear, Retrieval, Settings
+from fima.datasets import Data
 from fima.evaluate import features, finetune, linear, retrieval
 
 SETTINGS = Settings.model_validate(
