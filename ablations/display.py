@@ -63,13 +63,14 @@ class _Line:
 
     @property
     def note(self) -> str:
-        """Losses, speed and time left."""
-        parts = [f"{name} {value:.4g}" for name, value in list(self.values.items())[:SHOWN] if name != "lr"]
+        """Time left, speed and losses."""
+        parts = []
+        if self.left is not None and self.step < self.steps:
+            parts.append(f"{span(self.left)} left")
         if self.speed:
             batch = _batch(self.stage)
             parts.append(f"{self.speed:.3g} steps/s" if batch is None else f"{self.speed * batch:.3g} videos/s")
-        if self.left is not None and self.step < self.steps:
-            parts.append(f"{span(self.left)} left")
+        parts += [f"{name} {value:.4g}" for name, value in list(self.values.items())[:SHOWN] if name != "lr"]
         return "  ".join(parts)
 
 
@@ -103,7 +104,7 @@ class Display:
                 TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=2)),
                 BarColumn(bar_width=16),
                 TextColumn("{task.fields[count]}", table_column=Column(no_wrap=True)),
-                TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=2)),
+                TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=3)),
                 console=self.console,
                 refresh_per_second=4,
                 expand=True,

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ablations.engine import environment
+from ablations.report import command_of
 from ablations.store import Status, Store, read_json, write_json
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Tracker:
         store: the truth.
         plan: what this command runs.
         uri: of MLflow; None: MLFLOW_TRACKING_URI, else <store>/../mlflow.db.
-        command: as one would type it, for the parent run.
+        command: as one would type it, for the parent run; None: worked out from the plan.
         say: takes the one line that is said when MLflow cannot be reached; None: stderr.
         interval: seconds between looks at stages that run.
     """
@@ -144,7 +145,7 @@ class Tracker:
         except Exception as error:  # whatever MLflow, its database or its server raise, the run goes on
             self._failed, self._mirror = time.monotonic(), None
             with (self.store.root / "mlflow.log").open("a") as log:
-                log.write(time.strftime("%Y-%m-%d %H:%M:%S ") + traceback.format_exc())
+                log.write(time.strftime("%Y-%m-%d %H:%M:%S ") + "".join(traceback.format_exception(error, chain=False)))
             self._warn(_reason(error))
 
     def _warn(self, reason: str) -> None:
@@ -177,7 +178,7 @@ def invocations(plan: Plan, command: str | None = None) -> dict[str, Entry]:
             "overrides": list(plan.overrides),
             "seeds": seeds,
             "git": _git(environment()),
-            "command": command,
+            "command": command or command_of(plan, rows),
             "stages": {uid: ", ".join(dict.fromkeys(rows_of)) for uid, rows_of in labels.items()},
             "files": {},
         }
@@ -214,7 +215,7 @@ class _Mirror:
         from mlflow import MlflowClient
 
         self.store, self.uri = store, uri
-        with _created_once(store, uri):
+        with _database(store, uri):
             self.client: MlflowClient = MlflowClient(tracking_uri=uri)
             self.experiment = self._experiment()
         self._sure: set[str] = set()  # keys whose parent run was seen to exist
@@ -308,7 +309,7 @@ class _Mirror:
             "title": entry["title"],
             "seeds": seeds,
             "overrides": overrides,
-            "command": entry["command"] or "",
+            "command": entry["command"],
         }
         name = " ".join(part for part in (entry["study"], entry["profile"], overrides) if part)
         return str(self.client.create_run(self.experiment, tags=_tags(tags), run_name=name[:200]).info.run_id)
@@ -504,7 +505,7 @@ def _alive(owner: Mapping[str, Any] | None) -> bool:
 
 def _reason(error: Exception) -> str:
     """An exception in one short line."""
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).split()).partition(" [SQL")[0]
     for known in ("Connection refused", "Name or service not known", "timed out", "No route to host"):
         if known in text:
             return known
@@ -525,14 +526,28 @@ def _only_writer(store: Store) -> Iterator[None]:
 
 
 @contextmanager
-def _created_once(store: Store, uri: str) -> Iterator[None]:
-    """Processes with different stores that open one new database at the same time break it: one after the other."""
-    if not uri.startswith("sqlite:"):
+def _database(store: Store, uri: str) -> Iterator[None]:
+    """Hold the folder of a local database; it is made first if there is none.
+
+    Two processes that make one at the same time break it, and so does a kill while it is made: it takes seconds. So
+    it is made elsewhere, by one process, and put in place whole.
+    """
+    if not uri.startswith("sqlite:///"):
         yield
         return
-    folder = os.open(store.root.parent, os.O_RDONLY)
+    path = Path(uri.removeprefix("sqlite:///").partition("?")[0])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
+        if not path.exists():
+            from mlflow import MlflowClient
+
+            for half in path.parent.glob(f".{path.name}.*.tmp"):
+                half.unlink()
+            draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+            MlflowClient(tracking_uri=f"sqlite:///{draft}").search_experiments()
+            draft.replace(path)
         yield
     finally:
         os.close(folder)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -287,6 +289,39 @@ def test_a_deleted_database_or_run_is_filled_again(store: Store, empty: Path) ->
     held.client.delete_run(held.parent().info.run_id)
     assert mirror(store) == []
     assert Held(store).parent().info.run_id != held.parent().info.run_id
+
+
+MAKER = """
+import sys
+from pathlib import Path
+from ablations import tracking
+from ablations.store import Store
+for name, value in tracking.QUIET.items():
+    tracking.os.environ[name] = value
+import mlflow.store.db.utils
+made = mlflow.store.db.utils._upgrade_db
+def half(engine):
+    print("half", flush=True)
+    tracking.time.sleep(60)
+mlflow.store.db.utils._upgrade_db = half
+tracking._Mirror(Store(Path(sys.argv[1])), sys.argv[2])
+"""
+
+
+def test_killed_while_the_database_is_made(store: Store) -> None:
+    """MLflow cannot open one that is half made, ever."""
+    (store.root.parent / "mlflow.db").unlink()
+    command = [sys.executable, "-c", MAKER, str(store.root), tracking.default_uri(store)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "half\n"
+    process.kill()
+    process.communicate()
+    assert not (store.root.parent / "mlflow.db").exists()
+    finish(store, "pre-a")
+    assert mirror(store) == []
+    assert len(Held(store).curve("pre-a")) == 5
+    assert not list(store.root.parent.glob(".*"))
 
 
 def test_a_dead_server_costs_seconds_and_loses_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
