@@ -543,7 +543,7 @@ def _database(store: Store, uri: str) -> Iterator[None]:
         if not path.exists():
             from mlflow import MlflowClient
 
-            for half in path.parent.glob(f".{path.name}.*.tmp"):
+            for half in path.parent.glob(f".{path.name}.*.tmp*"):
                 half.unlink()
             draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
             MlflowClient(tracking_uri=f"sqlite:///{draft}").search_experiments()

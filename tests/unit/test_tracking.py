@@ -350,7 +350,7 @@ def test_a_dead_server_costs_seconds_and_loses_nothing(store: Store, monkeypatch
 
 
 def test_a_server_that_never_answers_is_not_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
