@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import warnings
 from pathlib import Path
@@ -334,7 +335,7 @@ def _seeds(text: str | None) -> list[int] | None:
 def _tracker(store: Store, planned: Plan) -> Any:
     from ablations.tracking import Tracker
 
-    return Tracker(store, planned)
+    return Tracker(store, planned, command=shlex.join(["fima-ablate", *sys.argv[1:]]))
 
 
 def _render(planned: Plan, console: Console) -> None:

@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ablations.engine import environment
-from ablations.report import command_of
 from ablations.store import Status, Store, read_json, write_json
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ class Tracker:
         store: the truth.
         plan: what this command runs.
         uri: of MLflow; None: MLFLOW_TRACKING_URI, else <store>/../mlflow.db.
-        command: as one would type it, for the parent run; None: worked out from the plan.
+        command: as one would type it, for the parent run.
         say: takes the one line that is said when MLflow cannot be reached; None: stderr.
         interval: seconds between looks at stages that run.
     """
@@ -178,7 +177,7 @@ def invocations(plan: Plan, command: str | None = None) -> dict[str, Entry]:
             "overrides": list(plan.overrides),
             "seeds": seeds,
             "git": _git(environment()),
-            "command": command or command_of(plan, rows),
+            "command": command,
             "stages": {uid: ", ".join(dict.fromkeys(rows_of)) for uid, rows_of in labels.items()},
             "files": {},
         }
@@ -309,7 +308,7 @@ class _Mirror:
             "title": entry["title"],
             "seeds": seeds,
             "overrides": overrides,
-            "command": entry["command"],
+            "command": entry["command"] or "",
         }
         name = " ".join(part for part in (entry["study"], entry["profile"], overrides) if part)
         return str(self.client.create_run(self.experiment, tags=_tags(tags), run_name=name[:200]).info.run_id)
