@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from fima.datasets import Data
-
 from ablations.located import SpecError, guess
 from ablations.spec import COSTS, METRICS, Profile, Resolved, Row, Study, resolve
 from fima import datasets
 from fima.config import Linear, Settings
+from fima.datasets import Data
 
 Kind = Literal["pretrain", "features", "linear", "finetune", "retrieval"]
 

@@ -9,13 +9,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import get_args
 
-from fima.datasets import Data
 from pydantic import BaseModel
 
 from ablations.dotted import Layer, defaults_of, fields, flatten, validated
 from ablations.located import Node, SpecError, flag_of, guess, keys_of, read, text_of
 from ablations.study import ROLES, STUDIES, TESTED, metrics_of, seeds_of
 from fima.config import Finetune, Linear, Retrieval, Settings
+from fima.datasets import Data
 
 PROFILES = STUDIES / "profiles"
 EVALUATIONS: dict[str, type[BaseModel]] = {"linear": Linear, "finetune": Finetune, "retrieval": Retrieval}

@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from fima.datasets import Data
-
 from ablations.dotted import Layer, defaults_of, fields, flatten, validated
 from ablations.located import Node, SpecError, parse
 from ablations.profile import EVALUATIONS, Profile, folder_of, protocols
 from ablations.study import ROLES, TESTED, Row, Study
 from fima.config import Finetune, Linear, Retrieval, Settings
+from fima.datasets import Data
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fima.datasets import Data
 from pydantic import BaseModel
 
 from ablations.dotted import fields, group
@@ -14,6 +13,7 @@ from ablations.profile import KEYS as PROFILE_KEYS
 from ablations.study import FORMS, METRICS, ROLES, STUDIES, TESTED
 from ablations.study import KEYS as STUDY_KEYS
 from fima.config import Finetune, Linear, Retrieval, Settings
+from fima.datasets import Data
 
 Schema = dict[str, Any]
 

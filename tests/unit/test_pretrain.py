@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import torch
-from fima.datasets import Data
 
 from fima import datasets, pretrain
 from fima.config import Settings
+from fima.datasets import Data
 
 SMALL = {
     "losses": ["vv", "vd", "pix", "fra"],
