@@ -54,8 +54,9 @@ def gather(batch: Tensor) -> Tensor:
     """Tensors [N, ...] of all ranks as [world * N, ...], without gradient."""
     if not active():
         return batch
+    batch = batch.contiguous()  # NCCL copies raw memory: `parts` must not take over a channels_last_3d layout
     parts = [torch.empty_like(batch) for _ in range(world())]
-    dist.all_gather(parts, batch.contiguous())
+    dist.all_gather(parts, batch)
     return torch.cat(parts)
 
 

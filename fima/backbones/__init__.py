@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from pickle import UnpicklingError
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -40,10 +40,12 @@ def load(network: nn.Module, path: Path, name: str) -> None:
         ValueError: missing, unexpected or misshapen weights; the line names the first ones.
     """
     try:
-        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
+        state: object = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # what is no pickle can end in any of them: IndexError, KeyError, UnpicklingError, ...
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(f"backbone.weights {path}: cannot be read ({reason}); give a file of torch.save") from error
+    if not _is_state(state):
+        raise ValueError(f"backbone.weights {path}: holds no state_dict (names to tensors); save network.state_dict()")
     state = {key: value for key, value in state.items() if not key.startswith(("fc.", "head."))}
     own = network.state_dict()
     wrong = [f"missing {key}" for key in own if key not in state]
@@ -57,6 +59,10 @@ def load(network: nn.Module, path: Path, name: str) -> None:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise ValueError(f"backbone.weights {path}: is no {name}: {', '.join(wrong[:3])}{more}")
     network.load_state_dict(state)
+
+
+def _is_state(content: object) -> TypeGuard[dict[str, Tensor]]:
+    return isinstance(content, dict) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items())
 
 
 @lru_cache

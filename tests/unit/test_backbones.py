@@ -1,0 +1,215 @@
+"""The encoders: their shapes and sizes, public weights, and gradients that can be trusted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fima import backbones
+from fima.backbones.conv import Conv3d, trusted
+from fima.config import Backbone
+
+NAMES = tuple(backbones.CONSTRUCTORS)
+RESNETS = ("r2plus1d", "r3d")
+
+
+def meta(name: str) -> nn.Module:
+    with torch.device("meta"):
+        return backbones.CONSTRUCTORS[name]()
+
+
+def build(name: str, **settings: Any) -> nn.Module:
+    return backbones.build(Backbone.model_validate({"name": name, **settings}))
+
+
+@pytest.mark.parametrize(
+    ("name", "frames", "size", "shape"),
+    [
+        ("i3d", 16, 224, (1024, 2, 7, 7)),
+        ("r2plus1d", 16, 112, (512, 2, 7, 7)),
+        ("r3d", 16, 112, (512, 2, 7, 7)),
+        ("small", 8, 48, (128, 2, 6, 6)),
+        ("i3d", 15, 161, (1024, 2, 6, 6)),
+        ("r2plus1d", 9, 85, (512, 2, 6, 6)),
+        ("r3d", 2, 8, (512, 1, 1, 1)),
+        ("small", 5, 33, (128, 2, 5, 5)),
+    ],
+)
+def test_feature_maps_have_the_size_of_the_paper_and_odd_clips_their_ceiling(
+    name: str, frames: int, size: int, shape: tuple[int, ...]
+) -> None:
+    backbone = Backbone.model_validate({"name": name})
+    assert backbones.feature_shape(backbone, frames, size) == shape
+    assert meta(name).channels == shape[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_clip_of_nothing_is_one_line(name: str) -> None:
+    backbone = Backbone.model_validate({"name": name})
+    with pytest.raises(ValueError, match=rf"^backbone {name} cannot take clips of 0 x 8 x 8; raise clip\.frames or a"):
+        backbones.feature_shape(backbone, 0, 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"), [("i3d", 12.287), ("r2plus1d", 31.300), ("r3d", 33.166), ("small", 0.292)]
+)
+def test_sizes(name: str, millions: float) -> None:
+    size = sum(parameter.numel() for parameter in meta(name).parameters())
+    assert round(size / 1e6, 3) == pytest.approx(millions)
+
+
+@pytest.mark.parametrize("size", [(3, 9, 11), (2, 8, 13)])
+@pytest.mark.parametrize("name", NAMES)
+def test_real_clips_have_the_shape_that_is_foretold(name: str, size: tuple[int, int, int]) -> None:
+    network = build(name).eval()
+    with torch.no_grad():
+        features = network(torch.randn(2, 3, *size))
+    expected = backbones.feature_shape(Backbone.model_validate({"name": name}), size[0], size[1])
+    assert features.shape[:4] == (2, *expected[:3])
+    assert features.isfinite().all()
+
+
+# --- weights of a file ---
+
+
+@pytest.mark.parametrize("name", RESNETS)
+def test_public_weights_load(tmp_path: Path, name: str) -> None:
+    from torchvision.models import video
+
+    public = getattr(video, f"{name}_18")(weights=None, num_classes=5).eval()
+    torch.save(public.state_dict(), tmp_path / "public.pt")
+    loaded = build(name, weights=tmp_path / "public.pt").eval()
+    clips = torch.randn(1, 3, 3, 16, 16)
+    with torch.no_grad():
+        pooled = loaded(clips).mean(dim=(2, 3, 4))
+        torch.testing.assert_close(public.fc(pooled), public(clips), rtol=1e-4, atol=1e-5)
+
+
+def test_own_weights_load_and_a_classifier_is_left_out(tmp_path: Path) -> None:
+    state = build("small").state_dict()
+    torch.save({**state, "head.weight": torch.zeros(5, 128), "fc.bias": torch.zeros(5)}, tmp_path / "w.pt")
+    loaded = build("small", weights=tmp_path / "w.pt").state_dict()
+    assert all(torch.equal(loaded[name], state[name]) for name in state)
+
+
+def broken(state: dict[str, Any], what: str) -> Any:
+    first = next(iter(state))
+    if what == "missing":
+        return {name: tensor for name, tensor in state.items() if name != first}
+    if what == "unexpected":
+        return {**state, "layer9.weight": torch.zeros(1)}
+    if what == "misshapen":
+        return {**state, first: torch.zeros(2, 3)}
+    if what == "all":
+        return {f"module.{name}": tensor for name, tensor in state.items()}
+    return {"numbers": {**state, first: 3}, "list": list(state), "tensor": state[first], "keys": {0: 1}}[what]
+
+
+@pytest.mark.parametrize(
+    ("what", "line"),
+    [
+        ("missing", "is no small: missing 0.weight"),
+        ("unexpected", "is no small: unexpected layer9.weight"),
+        ("misshapen", "is no small: 0.weight is (2, 3), not (16, 3, 3, 3, 3)"),
+        ("all", "is no small: missing 0.weight, missing 1.weight, missing 1.bias and 45 more"),
+        ("numbers", "holds no state_dict (names to tensors)"),
+        ("list", "holds no state_dict (names to tensors)"),
+        ("tensor", "holds no state_dict (names to tensors)"),
+        ("keys", "holds no state_dict (names to tensors)"),
+    ],
+)
+def test_other_weights_are_refused_in_one_line(tmp_path: Path, what: str, line: str) -> None:
+    path = tmp_path / "w.pt"
+    torch.save(broken(build("small").state_dict(), what), path)
+    with pytest.raises(ValueError) as refusal:
+        build("small", weights=path)
+    assert str(refusal.value).startswith(f"backbone.weights {path}: {line}")
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", b"\x80\x02}q\x00", b"PK\x03\x04", b"\x80", None, "folder"])
+def test_a_file_that_is_no_checkpoint_is_one_line(tmp_path: Path, content: bytes | str | None) -> None:
+    path = tmp_path / "w.pt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        path.mkdir()
+    with pytest.raises(ValueError) as refusal:
+        build("small", weights=path)
+    assert str(refusal.value).startswith(f"backbone.weights {path}: cannot be read (")
+    assert "\n" not in str(refusal.value)
+
+
+# --- arithmetic ---
+
+
+def gap(one: Tensor, other: Tensor) -> float:
+    """Distance relative to length."""
+    one, other = one.double(), other.double()
+    return float((one - other).norm() / other.norm())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_memory_format_alters_nothing_and_bfloat16_little(name: str) -> None:
+    network, clips = build(name).eval(), torch.randn(2, 3, 4, 24, 24)
+    with torch.no_grad():
+        plain = network(clips)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert gap(network(clips), plain) < 0.05
+        network = network.to(memory_format=torch.channels_last_3d)
+        assert gap(network(clips.contiguous(memory_format=torch.channels_last_3d)), plain) < 1e-5
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+@pytest.mark.parametrize("kernel", [(3, 3, 3), (3, 1, 1), (1, 3, 3)])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_convolution_and_its_bfloat16_gradient(
+    depth: int, kernel: tuple[int, int, int], stride: int, channels_last: bool
+) -> None:
+    padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
+    layer = Conv3d(32, 48, kernel, stride, padding, bias=False)
+    clips = torch.randn(2, 32, depth, 5, 5)
+    plain = F.conv3d(clips, layer.weight, None, stride, padding)
+    torch.testing.assert_close(layer(clips), plain)
+    (expected,) = torch.autograd.grad(plain.square().sum(), layer.weight)
+    if channels_last:
+        layer, clips = layer.to(memory_format=torch.channels_last_3d), clips.to(memory_format=torch.channels_last_3d)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = layer(clips)
+    (found,) = torch.autograd.grad(out.float().square().sum(), layer.weight)
+    assert gap(found, expected) < 0.02
+
+
+def test_bfloat16_gradients_of_an_encoder_are_close() -> None:
+    """All convolutions of the small one, whose last two see two frames: its batch norms are the only other weights."""
+    network, clips = build("small"), torch.randn(4, 3, 8, 24, 24)
+    gradients = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            features = network(clips)
+        weight = torch.linspace(-1, 1, features[0].numel()).view_as(features[0])
+        gradients.append(torch.autograd.grad((features.float() * weight).sum(), list(network.parameters())))
+    for (name, _), plain, half in zip(network.named_parameters(), *gradients, strict=True):
+        assert gap(half, plain) < 0.25, name  # rounding adds up over the layers; what is not initialised is far off
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_convolution_is_the_trusted_one(name: str) -> None:
+    network = meta(name)
+    found = [child for child in network.modules() if isinstance(child, nn.Conv3d)]
+    assert found and all(isinstance(child, Conv3d) for child in found)
+
+
+def test_trusting_keeps_weights_and_names() -> None:
+    plain = nn.Sequential(nn.Conv3d(2, 3, 3, padding=1), nn.Conv3d(3, 2, 1))
+    state, clips = plain.state_dict(), torch.randn(1, 2, 2, 4, 4)
+    before = plain(clips)
+    after = trusted(plain)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in after.state_dict().items())
+    torch.testing.assert_close(after(clips), before)
