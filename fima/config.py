@@ -226,8 +226,8 @@ class Settings(Frozen):
 
     @property
     def masks(self) -> bool:
-        """Whether foreground sampling acts."""
-        return self.uses("pix") and self.foreground.position != "none"
+        """Whether foreground sampling acts; a portion of 1 keeps every pixel."""
+        return self.uses("pix") and self.foreground.position != "none" and self.foreground.beta < 1
 
     def active(self) -> dict[str, Any]:
         """The settings that can alter the result, as plain JSON data; idle ones are left out.
@@ -257,6 +257,8 @@ class Settings(Frozen):
             del data["frame"]["margin"]
         if not self.uses("vv", "vd"):
             del data["contrast"]["queue"]
+            if not self.uses("pix") and self.frame.type != "infonce":
+                del data["contrast"]["temperature"]
         if not self.uses("vd", "pix", "fra"):
             del data["augment"]["difference"]
         if not self.augment.jitter:
