@@ -33,15 +33,20 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="""Which part of FIMA matters? Trains, evaluates and tabulates the paper's ablations.
 
-    A [bold]study[/] (studies/*.yaml) is one table: its rows, metrics, printed numbers and claims. A [bold]profile[/]
-    (studies/profiles/*.yaml) says how large: [cyan]demo[/] runs in minutes on two cores with embedded videos,
-    [cyan]ucf101-i3d[/] is the paper's recipe. The same command runs either.
+    A [bold]study[/] (studies/*.yaml) is one table: rows, metrics, printed numbers, claims.
+    A [bold]profile[/] (studies/profiles/*.yaml) says how large: [cyan]demo[/] takes minutes on
+    two cores, with embedded videos; [cyan]ucf101-i3d[/] is the paper's recipe.
 
-    [dim]fima-ablate run studies/table3d_beta.yaml[/]                      a table in minutes, no data, no GPU
-    [dim]fima-ablate plan[/]                                               what all thirteen tables cost, and share
-    [dim]fima-ablate run studies/table3d_beta.yaml --profile ucf101-i3d --data-root /data[/]   the paper's table 3d
+    A table in minutes, without data or GPU:
+      [dim]fima-ablate run studies/table3d_beta.yaml[/]
 
-    Start again after any interruption with the same command: what is done is kept, the rest goes on where it was.
+    The paper's Table 3d on your UCF101 and HMDB51:
+      [dim]fima-ablate run table3d_beta --profile ucf101-i3d --data-root DIR[/]
+
+    What all thirteen tables need, share and have done already:
+      [dim]fima-ablate plan[/]
+
+    After any interruption the same command goes on: what is done is kept.
     """,
 )
 data_app = typer.Typer(no_args_is_help=True, help="Check a data set before a run depends on it.")
@@ -51,8 +56,8 @@ Words = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="STUDY|KEY=VALUE",
-        help="Study files or names (table3d_beta), and settings that override profile and study, such as "
-        "optim.steps=50, data.root=/videos, linear.clips=3. `all` is every study.",
+        help="Study files or names (table3d_beta; `all`: every study), and settings that override profile and study: "
+        "foreground.beta=0.4, data.root=/videos, linear.clips=3. fima/config.py declares them; a misspelt one is told.",
         show_default=False,
     ),
 ]
@@ -63,21 +68,22 @@ DataRoot = Annotated[
     list[str] | None,
     typer.Option(
         "--data-root",
+        metavar="[ROLE=]DIR",
         help="Folder of the real videos, for all roles, or ROLE=DIR for one of pretrain, ucf101, hmdb51. Repeatable.",
         show_default=False,
     ),
 ]
 Seeds = Annotated[
     str | None,
-    typer.Option(
-        "--seeds", help="Seeds as a list, 0,1,2. Default: the study's, else the profile's.", show_default=False
-    ),
+    typer.Option("--seeds", metavar="0,1,2", help="Default: the study's, else the profile's.", show_default=False),
 ]
 Metrics = Annotated[
     str | None,
     typer.Option(
         "--metrics",
-        help="What to measure, such as lin/ucf101,ft/hmdb51,R1/ucf101. Default: what both study and profile name.",
+        metavar="NAME,NAME",
+        help="lin (linear probe), ft (fine-tuning) or R1, R5, R10, R20 (retrieval) /ucf101 or /hmdb51; parameters, "
+        "gpu_days. Default: what both study and profile name.",
         show_default=False,
     ),
 ]
@@ -94,10 +100,14 @@ def run(
     seeds: Seeds = None,
     metrics: Metrics = None,
     jobs: Annotated[
-        int, typer.Option("--jobs", "-j", min=1, help="Stages side by side; the cores are shared out evenly.")
+        int,
+        typer.Option("--jobs", "-j", min=1, metavar="N", help="Stages side by side; the cores are shared out evenly."),
     ] = 1,
     workers: Annotated[
-        int, typer.Option("--workers", min=0, help="Processes per stage that read videos ahead; alters no result.")
+        int,
+        typer.Option(
+            "--workers", min=0, metavar="N", help="Processes per stage that read videos ahead; alters no result."
+        ),
     ] = 2,
     store: StoreRoot = Path("runs"),
     reports: Reports = Path("reports"),
@@ -109,7 +119,17 @@ def run(
 
     Stages that rows or studies share run once. Stop it at any time; the same command goes on.
 
-    Exit code: 0 all done, 1 some stage failed (the others ran, the table shows what there is), 2 bad input.
+    One study, one setting changed, three seeds:
+      [dim]fima-ablate run table3d_beta optim.steps=500 --seeds 0,1,2[/]
+
+    Your own videos (a csv with path,label,split, or train/ and test/ folders):
+      [dim]fima-ablate run table3d_beta data.name=folder data.root=DIR[/]
+
+    Every table, two stages side by side:
+      [dim]fima-ablate run all --profile mini --jobs 2[/]
+
+    Exit code: 0 all done; 1 some stage failed, the others ran and the table shows what
+    there is; 2 bad input.
     """
     if not words or all("=" in word for word in words):
         raise ValueError("name a study, such as studies/table3d_beta.yaml, or `all`; `fima-ablate list` shows them")

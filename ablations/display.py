@@ -68,20 +68,20 @@ class _Line:
         if self.left is not None and self.step < self.steps:
             parts.append(f"{span(self.left)} left")
         if self.speed:
-            batch = _batch(self.stage)
-            parts.append(f"{self.speed:.3g} steps/s" if batch is None else f"{self.speed * batch:.3g} videos/s")
+            clips = _clips(self.stage)
+            parts.append(f"{self.speed:.3g} steps/s" if clips is None else f"{self.speed * clips:.3g} clips/s")
         parts += [f"{name} {value:.4g}" for name, value in list(self.values.items())[:SHOWN] if name != "lr"]
         return "  ".join(parts)
 
 
-def _batch(stage: Stage) -> int | None:
-    """Videos a step; None if that is not known."""
-    if stage.kind == "features":
-        return 1
-    part: Any = stage.config.get(stage.kind) if stage.kind != "pretrain" else stage.config.get("settings")
+def _clips(stage: Stage) -> int | None:
+    """Clips a step: pre-training takes two windows of each video (sub-clips apart); None if that is not known."""
+    if stage.kind == "features":  # its steps are videos
+        return int(stage.config["clips"])
+    part: Any = stage.config.get("settings" if stage.kind == "pretrain" else stage.kind)
     for name in ("optim", "batch"):
         part = part.get(name) if isinstance(part, dict) else None
-    return part if isinstance(part, int) else None
+    return part * (2 if stage.kind == "pretrain" else 1) if isinstance(part, int) else None
 
 
 class Display:

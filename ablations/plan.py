@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ablations.located import SpecError, guess
+from ablations.profile import folder_of
 from ablations.spec import COSTS, METRICS, Profile, Resolved, Row, Study, resolve
 from fima import datasets
 from fima.config import Linear, Settings
@@ -196,8 +197,24 @@ def build(
         for seed_list, columns in [(tuple(seeds or study.seeds or profile.seeds), _columns(study, profile, metrics))]
         for row in study.rows
     )
+    _refuse_idle_roots(profile, rows)
     every_seed = tuple(sorted({seed for row in rows for seed in row.pretrain}))
     return Plan(rows, planner.stages, every_seed, profile, tuple(overrides))
+
+
+def _refuse_idle_roots(profile: Profile, rows: Sequence[PlannedRow]) -> None:
+    """A folder of videos that nobody reads is a mistake: the run would be about other videos."""
+    for text in profile.roots:
+        only, _ = folder_of(text)
+        if not any(
+            data.name != "embedded" and only in (None, role, data.name)
+            for row in rows
+            for role, data in row.resolved.data.items()
+        ):
+            raise SpecError(
+                f"--data-root {text}: nothing reads it, for the videos of profile {profile.profile} are embedded; add "
+                "data.name=folder (or ucf101, hmdb51, kinetics400, diving48), or take a profile such as ucf101-i3d"
+            )
 
 
 def _columns(study: Study, profile: Profile, metrics: Sequence[str] | None) -> tuple[str, ...]:

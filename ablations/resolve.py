@@ -127,7 +127,8 @@ def _data(profile: Profile, over: Mapping[str, Layer]) -> dict[str, Data]:
         layer = dict(profile.data[role])
         given = over.get(role, {})
         if "name" in given and ("name" not in layer or given["name"].plain() != layer["name"].plain()):
-            layer.pop("root", None)  # the folder of another data set
+            for field in ("root", "decoded"):  # where another data set lies, and how it is read
+                layer.pop(field, None)
         layer.update(given)
         name = layer["name"].plain() if "name" in layer else None
         if "root" not in given and name != "embedded":

@@ -184,6 +184,7 @@ def load_backbone(settings: Settings, checkpoint: Path) -> nn.Module:
 def main() -> None:
     """Pre-train from a YAML file of settings."""
     import yaml
+    from pydantic import ValidationError
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
@@ -198,28 +199,36 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         tree = yaml.safe_load(arguments.settings.read_text())
+        if not isinstance(tree, dict) or not isinstance(tree.get("data"), dict):
+            raise ValueError("needs `data:` with the name of a data set, such as {name: ucf101, root: DIR}")
         data = Data.model_validate(tree.pop("data"))
         settings = Settings.model_validate(tree)
-        torch.set_num_threads(max(1, torch.get_num_threads()))
+        distributed.start()
+        speaks = distributed.rank() == 0
         with Bar(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-            console=Console(stderr=True), disable=distributed.rank() > 0,
+            console=Console(stderr=True), disable=not speaks,
         ) as bar:  # fmt: skip
             task = bar.add_task("pre-training", total=None)
-            began, first = time.monotonic(), [0]
+            first: list[float] = []  # step and time of the first message: start-up is no part of the speed
 
             def show(step: int, steps: int, values: dict[str, float]) -> None:
-                first[0] = first[0] or step
-                rate = (step - first[0]) * settings.optim.batch / max(1e-9, time.monotonic() - began)
+                now = time.monotonic()
+                if not first:
+                    first.extend((step, now))
+                rate = (step - first[0]) * 2 * settings.optim.batch / max(1e-9, now - first[1])
                 text = " ".join(f"{name} {value:.3f}" for name, value in values.items() if name != "lr")
-                bar.update(task, completed=step, total=steps, description=f"{text}  {rate:.1f} videos/s")
+                bar.update(task, completed=step, total=steps, description=f"{text}  {rate:.1f} clips/s")
 
             result = run(settings, data, arguments.seed, arguments.out, workers=arguments.workers, on_progress=show)
-    except (OSError, ValueError, FloatingPointError, KeyError) as error:
-        raise SystemExit(f"{arguments.settings}: {error}") from error
+    except ValidationError as error:
+        found = error.errors(include_url=False)[0]
+        raise SystemExit(f"{arguments.settings}: {'.'.join(map(str, found['loc']))}: {found['msg']}") from error
+    except (OSError, ValueError, FloatingPointError, yaml.YAMLError) as error:
+        raise SystemExit(f"{arguments.settings}: {' '.join(str(error).split())}") from error
     finally:
         distributed.stop()
-    if distributed.rank() == 0:
+    if speaks:
         (arguments.out / "result.json").write_text(json.dumps(result, indent=2) + "\n")
 
 

@@ -80,6 +80,8 @@ def _choose(features: Features, seed: int) -> tuple[float, str]:
     labels, groups = features.train_labels, features.train_groups
     if len(np.unique(groups)) < FOLDS:
         return 1.0, f"default: train has {len(np.unique(groups))} groups, {FOLDS} are needed to part a quarter"
+    if np.unique(labels, return_counts=True)[1].max() < FOLDS:
+        return 1.0, f"default: no class of train has {FOLDS} videos, which are needed to part a quarter"
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a class of fewer than four videos is all right here

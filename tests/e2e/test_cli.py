@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +21,23 @@ FILES = {"table.md", "table.tex", "table.csv", "table.json", "plot.png", "plot.p
 TIMES = re.compile(r"second|environment|attempt|started|ended|pid|gpu_days|device")
 
 
-def start(cwd: Path, *arguments: str) -> subprocess.Popen[str]:
+@contextmanager
+def started(cwd: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """fima-ablate in a process of its own, in its own group so that a kill reaches all of it."""
     command = [sys.executable, "-m", "ablations.cli", *arguments]
-    return subprocess.Popen(
+    with subprocess.Popen(
         command, cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def call(cwd: Path, *arguments: str) -> tuple[int, str, str]:
-    process = start(cwd, *arguments)
-    out, err = process.communicate(timeout=300)
+    with started(cwd, *arguments) as process:
+        out, err = process.communicate(timeout=300)
     return process.returncode, out, err
 
 
@@ -91,33 +99,37 @@ def test_two_studies_share_their_default_row(undisturbed: Path) -> None:
 
 
 def test_killed_again_and_again_it_ends_with_the_same_results(undisturbed: Path, tmp_path: Path) -> None:
-    """kill -9 of everything during pre-training, evaluation and report writing."""
-    rounds = 0
-    for seconds in (4.0, 7.0, 9.0, 11.0):
-        process = start(tmp_path, "run", "table3d_beta", "--profile", "debug", "--no-mlflow")
-        try:
-            process.wait(timeout=seconds)
-            break
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            rounds += 1
-    assert rounds >= 1
+    """kill -9 of everything: in pre-training, in an evaluation, and while the report is written."""
+    table = tmp_path / "reports/debug/table3d_beta"
+    for sign in (
+        "runs/pretrain-*/metrics.jsonl",
+        "runs/finetune-*/metrics.jsonl",
+        "runs/linear-*/status.json",
+        str(table.relative_to(tmp_path) / "table.md"),
+    ):
+        with started(tmp_path, "run", "table3d_beta", "--profile", "debug", "--no-mlflow"):
+            wait_for(lambda sign=sign: any(tmp_path.glob(sign)), sign)
+    assert not (table / "plot.pdf").exists()
     code, _, err = call(tmp_path, "run", "table3d_beta", "--profile", "debug", "--no-mlflow")
     assert code == 0, err
     assert results(tmp_path / "runs") == results(undisturbed / "runs")
     assert tables(tmp_path / "reports") == tables(undisturbed / "reports")
 
 
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds:g} s in vain: {what}"
+        time.sleep(0.02)
+
+
 def test_no_process_outlives_a_killed_command(tmp_path: Path) -> None:
-    process = start(tmp_path, "run", "table9_frame_loss", "--profile", "debug", "--no-mlflow")
-    time.sleep(6)
-    os.kill(process.pid, signal.SIGKILL)  # only the parent: its stages must notice
-    process.wait()
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and _mentions(str(tmp_path)):
-        time.sleep(0.5)
-    assert _mentions(str(tmp_path)) == []
+    with started(tmp_path, "run", "table9_frame_loss", "--profile", "debug", "--no-mlflow") as process:
+        wait_for(lambda: any(tmp_path.glob("runs/pretrain-*/status.json")), "a stage that runs")
+        assert len(_mentions(str(tmp_path))) > 1
+        process.kill()  # only the parent: its stages must notice
+        process.wait()
+        wait_for(lambda: not _mentions(str(tmp_path)), "the end of all its processes", 30)
 
 
 def _mentions(folder: str) -> list[str]:
@@ -136,7 +148,7 @@ def test_real_videos_of_a_csv_make_the_same_table(clips: Path, tmp_path: Path) -
     root = clips / "ut_interaction"
     code, _, err = call(
         tmp_path, "run", "table3d_beta", "--profile", "debug", "data.name=folder", f"data.root={root}",
-        "data.decoded=stream", "data.limit=12", "--metrics", "lin/ucf101", "--no-mlflow",
+        "data.limit=12", "--metrics", "lin/ucf101", "--no-mlflow",
     )  # fmt: skip
     assert code == 0, err
     text = (tmp_path / "reports/debug/table3d_beta/table.md").read_text()
@@ -146,7 +158,7 @@ def test_real_videos_of_a_csv_make_the_same_table(clips: Path, tmp_path: Path) -
 def test_a_partial_copy_of_ucf101_works_after_a_warning(clips: Path, tmp_path: Path) -> None:
     code, _, err = call(
         tmp_path, "run", "table9_frame_loss", "--profile", "debug", "data.name=ucf101", f"data.root={clips / 'ucf101'}",
-        "data.decoded=stream", "data.limit=12", "--metrics", "lin/ucf101", "--no-mlflow",
+        "data.limit=12", "--metrics", "lin/ucf101", "--no-mlflow",
     )  # fmt: skip
     assert code == 0, err
     assert "of 13320 listed" in " ".join(err.split()) or "13,320" in err

@@ -105,6 +105,12 @@ def test_where_the_data_lie_and_how_many_read_them_is_in_no_uid(
     assert plans[0].stages[plans[0].rows[0].pretrain[0]].config["where"]["data"]["root"] == str(tmp_path / "one")
 
 
+def test_a_folder_that_nothing_reads_is_refused(tmp_path: Path) -> None:
+    study, debug = spec.load_study("table3d_beta"), spec.load_profile("debug")
+    with pytest.raises(spec.SpecError, match=r"--data-root .*: nothing reads it.*profile debug.*data\.name=folder"):
+        planning.build([study], spec.apply_roots(debug, [str(tmp_path)]))
+
+
 def test_seed_data_and_code_version_are_in_every_uid(monkeypatch: pytest.MonkeyPatch) -> None:
     before = set(plan(metrics=ALL_METRICS).stages)
     assert not before & set(plan(seeds=[1], metrics=ALL_METRICS).stages)

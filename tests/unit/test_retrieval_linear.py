@@ -81,6 +81,13 @@ def test_too_few_groups_take_the_default_penalty_and_say_so() -> None:
     assert result["penalty_choice"].startswith("default: train has 2 groups")
 
 
+def test_classes_of_few_videos_take_the_default_penalty_and_say_so() -> None:
+    result = linear.logistic(clusters(noise=0.05, per_class=3), seed=0)
+    assert result["top1"] == 100
+    assert result["penalty"] == 1.0
+    assert result["penalty_choice"].startswith("default: no class of train has 4 videos")
+
+
 def test_one_class_is_refused() -> None:
     data = clusters(noise=0.1)
     same = Features(data.train, data.test, np.zeros_like(data.train_labels), data.test_labels, data.train_groups)

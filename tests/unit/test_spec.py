@@ -349,7 +349,8 @@ def test_embedded_data_take_no_root_and_a_new_name_drops_the_old_one(tmp_path: P
     out = spec.resolve(study, study.rows[0], demo)
     assert {data.root for data in out.data.values()} == {None}
     mine = spec.resolve(study, study.rows[0], demo, ["data.pretrain.name=folder"])
-    assert mine.data["pretrain"].root == tmp_path and mine.data["pretrain"].decoded == "memory"
+    assert mine.data["pretrain"].root == tmp_path
+    assert (mine.data["pretrain"].decoded, mine.data["ucf101"].decoded) == ("stream", "memory")
 
 
 # --- Profiles -----------------------------------------------------------------------------------------------------
