@@ -232,7 +232,8 @@ class Settings(Frozen):
     def active(self) -> dict[str, Any]:
         """The settings that can alter the result, as plain JSON data; idle ones are left out.
 
-        Losses come in a fixed order: their sum does not depend on it.
+        `Settings.model_validate` of it is the same experiment. Losses come in a fixed order: their sum does not depend
+        on it.
         """
         data = self.model_dump(mode="json")
         data["losses"] = [loss for loss in ("vv", "vd", "pix", "fra") if loss in self.losses]
@@ -243,8 +244,10 @@ class Settings(Frozen):
             del data["pixel"]["queue"]
             if self.pixel.negatives == "video":
                 del data["pixel"]["group"]
-        if not self.masks:
+        if not self.uses("pix"):
             del data["foreground"]
+        elif not self.masks:
+            data["foreground"] = {"position": "none"}  # must be said: left out it would be the default, which masks
         if not self.decodes:
             del data["decoder"]
         elif not (self.uses("pix") and self.pixel.decoder and self.uses("fra")):
