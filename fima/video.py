@@ -26,6 +26,7 @@ import numpy as np
 from av.container import InputContainer
 from av.error import EOFError as NoMoreFrames
 from av.error import FFmpegError
+from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
@@ -34,7 +35,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT = 1  # of the cached index
+FORMAT = 2  # of the cached index
 Key = tuple[int, int | None, int | None]
 
 
@@ -49,7 +50,7 @@ class Index:
     Attributes:
         frames: frames that decode.
         width, height: in pixels, as shown, after rotation.
-        keys: (frame number, pts, dts) of each decoded key frame.
+        keys: (frame number, pts, dts) of each decoded key frame that a seek finds again; none in a damaged file.
         corrupt: frames that the decoder marked, and packets that it refused.
     """
 
@@ -87,15 +88,22 @@ def index(path: Path) -> Index:
     """The index of a file, from the cache if path, size and time of change are the same.
 
     Raises:
-        VideoError: no frame can be decoded; what is wrong is cached too.
+        VideoError: no frame can be decoded; what is wrong with its bytes is cached too.
     """
     path = Path(path)
     try:
         stat = path.stat()
-    except OSError as error:
-        raise VideoError(f"{path}: {error.strerror or error}; correct the list or leave the video out") from None
-    identity = (str(path.absolute()), stat.st_size, stat.st_mtime_ns)
-    known = _MEMORY.get(identity) or _recall(identity)
+        # SQLite takes no name that is not UTF-8.
+        name = str(path.absolute()).encode(errors="backslashreplace").decode()
+        identity = (name, stat.st_size, stat.st_mtime_ns)
+        known = _MEMORY.get(identity) or _recall(identity)
+        if known is None:
+            path.open("rb").close()  # rights and open files are no property of the bytes: that verdict is not cached
+    except FileNotFoundError:
+        raise VideoError(f"{path}: no such file; correct the list or leave the video out") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise VideoError(f"{path}: cannot be opened ({reason}); mend that or leave the video out") from None
     if known is None:
         try:
             known = _decode_index(path)
@@ -131,9 +139,10 @@ def _decode_index(path: Path) -> Index:
             count += 1
     if not count:
         raise VideoError(f"{path}: no frame can be decoded; replace the file or leave the video out")
-    # A key frame without a timestamp of its own cannot be found again.
-    found = tuple(key for key in keys if (s := key[2] if key[1] is None else key[1]) is not None and stamps[s] == 1)
-    return Index(count, width, height, found, corrupt)
+    # A key frame without a timestamp of its own cannot be found again, and after a seek into a damaged file a decoder
+    # conceals the damage otherwise than in one go: such files are counted from their first frame.
+    found = [key for key in keys if (s := key[2] if key[1] is None else key[1]) is not None and stamps[s] == 1]
+    return Index(count, width, height, () if corrupt else tuple(found), corrupt)
 
 
 def _database() -> sqlite3.Connection:
@@ -157,13 +166,16 @@ def _recall(identity: _Identity) -> Index | str | None:
         return None
     if row is None:
         return None
-    found = json.loads(row[0])
-    if found.get("format") != FORMAT:
+    try:
+        found = json.loads(row[0])
+        if found["format"] != FORMAT:
+            return None
+        if "error" in found:
+            return str(found["error"])
+        keys = tuple((number, pts, dts) for number, pts, dts in found["keys"])
+        return Index(found["frames"], found["width"], found["height"], keys, found["corrupt"])
+    except (ValueError, KeyError, TypeError):  # written by something else
         return None
-    if "error" in found:
-        return str(found["error"])
-    keys = tuple((number, pts, dts) for number, pts, dts in found["keys"])
-    return Index(found["frames"], found["width"], found["height"], keys, found["corrupt"])
 
 
 def _remember(identity: _Identity, known: Index | str) -> None:
@@ -197,16 +209,19 @@ def _tell_unwritable(error: Exception) -> None:
 def read(path: Path, frames: Sequence[int], crops: Sequence[Crop] = ()) -> list[Tensor]:
     """Decode frames by number, in any order and with repeats.
 
+    Frames that change their size within a file are scaled to the size of the first.
+
     Args:
         path: the file.
         frames: numbers from 0 on, as `index` counts.
-        crops: rectangles to cut out and resize in swscale (area where it shrinks, bilinear where it grows).
+        crops: rectangles to cut out, as shown after rotation, and to resize in swscale (area where it shrinks,
+            bilinear where it grows).
 
     Returns:
         One [t, size, size, 3] uint8 tensor per crop; without crops one [T, H, W, 3] at native size.
 
     Raises:
-        VideoError: a frame is not there, or the file changed since it was indexed.
+        VideoError: a frame is not there, a crop leaves the frame, or the file changed since it was indexed.
     """
     import torch
 
@@ -216,9 +231,15 @@ def read(path: Path, frames: Sequence[int], crops: Sequence[Crop] = ()) -> list[
     if numbers and not 0 <= min(numbers) <= max(numbers) < known.frames:
         bad = next(number for number in numbers if not 0 <= number < known.frames)
         raise VideoError(f"{path}: frame {bad} is asked for, but frames 0 to {known.frames - 1} decode")
+    for crop in crops:
+        if not (0 <= crop.x0 < crop.x1 <= known.width and 0 <= crop.y0 < crop.y1 <= known.height and crop.size > 0):
+            raise VideoError(
+                f"{path}: {crop.x0},{crop.y0} to {crop.x1},{crop.y1} at size {crop.size} is no crop of frames of "
+                f"{known.width} x {known.height}"
+            )
     if not crops:
-        reformatter = VideoReformatter()
-        plain = {number: _array(frame, reformatter) for number, frame in _wanted(path, known, sorted(set(numbers)))}
+        convert = _Converter(known)
+        plain = {number: convert(frame) for number, frame in _wanted(path, known, sorted(set(numbers)))}
         arrays = [plain[number] for number in numbers]
         shape = (0, known.height, known.width, 3)
         return [torch.from_numpy(np.stack(arrays)) if arrays else torch.empty(shape, dtype=torch.uint8)]
@@ -227,7 +248,7 @@ def read(path: Path, frames: Sequence[int], crops: Sequence[Crop] = ()) -> list[
         for place, entry in enumerate(crop.frames):
             needed.setdefault(numbers[entry], []).append((which, place))
     out = [np.empty((len(crop.frames), crop.size, crop.size, 3), np.uint8) for crop in crops]
-    cutters = [_Cutter(crop) for crop in crops]
+    cutters = [_Cutter(crop, known) for crop in crops]
     for number, frame in _wanted(path, known, sorted(needed)):
         for which in {which for which, _ in needed[number]}:
             cut = cutters[which](frame)
@@ -240,7 +261,7 @@ def read_all(path: Path) -> Tensor:
     """Every frame, [T, H, W, 3] uint8.
 
     Raises:
-        VideoError: no frame decodes, or frames change their size.
+        VideoError: no frame decodes.
     """
     return read(path, range(index(path).frames))[0]
 
@@ -278,7 +299,10 @@ def _from_key(path: Path, key: Key) -> Iterator[tuple[int, VideoFrame]]:
     found = number == 0
     with _opened(path) as (container, stream):
         if not found:
-            container.seek(min(stamp for stamp in (pts, dts) if stamp is not None), stream=stream)
+            try:
+                container.seek(min(stamp for stamp in (pts, dts) if stamp is not None), stream=stream)
+            except FFmpegError:  # the container cannot seek
+                return
         for frame in _frames(container, stream):
             if isinstance(frame, FFmpegError):
                 continue
@@ -292,11 +316,24 @@ def _stamp(frame: VideoFrame) -> int | None:
     return frame.pts if frame.pts is not None else frame.dts
 
 
+class _Converter:
+    """Whole frames to RGB; one per file keeps its conversion tables."""
+
+    def __init__(self, known: Index) -> None:
+        self.known, self.reformatter = known, VideoReformatter()
+
+    def __call__(self, frame: VideoFrame) -> NDArray[np.uint8]:
+        """[H, W, 3] as shown, after rotation."""
+        width, height = _stored(self.known, frame)
+        plain = self.reformatter.reformat(frame, width, height, format="rgb24", threads=1).to_ndarray()
+        return cast("NDArray[np.uint8]", np.ascontiguousarray(np.rot90(plain, _turns(frame))))
+
+
 class _Cutter:
     """Crop and resize by a filter graph, so that only the crop is converted; rebuilt if frames change their format."""
 
-    def __init__(self, crop: Crop) -> None:
-        self.crop = crop
+    def __init__(self, crop: Crop, known: Index) -> None:
+        self.crop, self.known = crop, known
         self.made_for: tuple[Any, ...] = ()
 
     def __call__(self, frame: VideoFrame) -> NDArray[np.uint8]:
@@ -308,14 +345,22 @@ class _Cutter:
         return cast("NDArray[np.uint8]", cast(VideoFrame, self.graph.pull()).to_ndarray(format="rgb24"))
 
     def _graph(self, frame: VideoFrame) -> av.filter.Graph:
-        crop, graph = self.crop, av.filter.Graph()
-        width, height = crop.x1 - crop.x0, crop.y1 - crop.y0
-        flags = "area" if min(width, height) >= crop.size else "bilinear"
+        crop, stored, graph = self.crop, _stored(self.known, frame), av.filter.Graph()
+        flags = "area" if min(crop.x1 - crop.x0, crop.y1 - crop.y0) >= crop.size else "bilinear"
+        graph.threads = 1  # as many graphs are at work as there are processes
+        # Colour is stored for blocks of up to 4 x 4 pixels. Cut between blocks, it moves against the brightness, and
+        # resized before it is converted it stays coarse: cut whole blocks, convert, then cut the exact rectangle.
+        left, top = crop.x0 // 4 * 4, crop.y0 // 4 * 4
+        right, bottom = min(-(-crop.x1 // 4) * 4, self.known.width), min(-(-crop.y1 // 4) * 4, self.known.height)
         nodes = [
             graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000)),
-            *(graph.add(name, option) for name, option in TURNS[frame.rotation % 360]),
-            graph.add("crop", f"{width}:{height}:{crop.x0}:{crop.y0}:exact=1"),
-            graph.add("scale", f"{crop.size}:{crop.size}:flags={flags}+accurate_rnd+bitexact"),
+            *([graph.add("scale", "{}:{}".format(*stored))] if stored != (frame.width, frame.height) else []),
+            *(graph.add(name, option) for name, option in TURNS[_turns(frame)]),
+            graph.add("crop", f"{right - left}:{bottom - top}:{left}:{top}:exact=1"),
+            graph.add("scale", "flags=bilinear"),
+            graph.add("format", "rgb24"),
+            graph.add("crop", f"{crop.x1 - crop.x0}:{crop.y1 - crop.y0}:{crop.x0 - left}:{crop.y0 - top}:exact=1"),
+            graph.add("scale", f"{crop.size}:{crop.size}:flags={flags}+full_chroma_inp+accurate_rnd+bitexact"),
             graph.add("format", "rgb24"),
             graph.add("buffersink"),
         ]
@@ -323,24 +368,28 @@ class _Cutter:
         return graph
 
 
-# Rotation in degrees counter-clockwise, as the frame is to be shown, to ffmpeg's filters.
-TURNS: dict[int, tuple[tuple[str, str], ...]] = {
-    0: (),
-    90: (("transpose", "cclock"),),
-    180: (("hflip", ""), ("vflip", "")),
-    270: (("transpose", "clock"),),
-}
+# Quarter turns counter-clockwise, as the frame is to be shown, to ffmpeg's filters.
+TURNS: tuple[tuple[tuple[str, str], ...], ...] = (
+    (),
+    (("transpose", "cclock"),),
+    (("hflip", ""), ("vflip", "")),
+    (("transpose", "clock"),),
+)
+
+
+def _turns(frame: VideoFrame) -> int:
+    """Quarter turns counter-clockwise as the frame is to be shown, 0 to 3; other angles go to the nearest."""
+    return round(frame.rotation / 90) % 4
 
 
 def _shown(frame: VideoFrame) -> tuple[int, int]:
     """Width and height after rotation."""
-    return (frame.height, frame.width) if frame.rotation % 180 else (frame.width, frame.height)
+    return (frame.height, frame.width) if _turns(frame) % 2 else (frame.width, frame.height)
 
 
-def _array(frame: VideoFrame, reformatter: VideoReformatter) -> NDArray[np.uint8]:
-    """[H, W, 3] as shown, after rotation; one reformatter per file keeps its conversion tables."""
-    plain = reformatter.reformat(frame, format="rgb24").to_ndarray()
-    return cast("NDArray[np.uint8]", np.ascontiguousarray(np.rot90(plain, frame.rotation // 90 % 4)))
+def _stored(known: Index, frame: VideoFrame) -> tuple[int, int]:
+    """Width and height that a frame of the indexed size has before rotation."""
+    return (known.height, known.width) if _turns(frame) % 2 else (known.width, known.height)
 
 
 def _frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame | FFmpegError]:
@@ -359,19 +408,20 @@ def _frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFra
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """A container and its first video stream; opened anew for each read, since none survives a fork."""
+    """A container and its first video stream; opened anew for each read, since none survives a fork.
+
+    A cover picture is no video. The absolute path keeps a name such as `12:30.avi` from being taken for a protocol.
+    """
     try:
-        container = av.open(str(path), metadata_errors="ignore")
-    except FileNotFoundError:
-        raise VideoError(f"{path}: no such file; correct the list or leave the video out") from None
+        container = av.open(str(path.absolute()), metadata_errors="ignore")
     except (FFmpegError, OSError, ValueError) as error:
         empty = path.is_file() and path.stat().st_size == 0
         reason = "the file is empty" if empty else f"is no readable video ({getattr(error, 'strerror', None) or error})"
         raise VideoError(f"{path}: {reason}; replace the file or leave the video out") from None
     with container:
-        if not container.streams.video:
+        stream = next((s for s in container.streams.video if Disposition.attached_pic not in s.disposition), None)
+        if stream is None:
             raise VideoError(f"{path}: holds no video stream; replace the file or leave the video out")
-        stream = container.streams.video[0]
         stream.codec_context.thread_count = 1  # several processes read at once
         yield container, stream
 
@@ -386,15 +436,27 @@ def write(path: Path, frames: NDArray[np.uint8], fps: int = 25, crf: int = 18) -
         path: ends in .mp4 or another container that takes H.264; even height and width.
         frames: at least one.
         fps: frames per second.
-        crf: constant rate factor of x264, 0 (lossless) to 51.
+        crf: constant rate factor of x264, 0 (nearly lossless: colour is halved) to 51.
+
+    Raises:
+        VideoError: the frames or the place do not suit.
     """
+    shape = frames.shape
+    if frames.dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or not shape[0] or shape[1] % 2 or shape[2] % 2:
+        raise VideoError(f"{path}: takes [T, H, W, 3] uint8 with even H and W, got {list(shape)} {frames.dtype}")
     part = path.with_name(f".{os.getpid()}.{path.name}")
     options = {"crf": str(crf), "preset": "medium", "threads": "1", "flags": "+bitexact"}
-    with av.open(str(part), "w", options={"fflags": "+bitexact"}) as container:
-        stream = container.add_stream("libx264", rate=fps, options=options)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        for array in frames:
-            container.mux(stream.encode(VideoFrame.from_ndarray(np.ascontiguousarray(array), format="rgb24")))
-        container.mux(stream.encode(None))
-    part.replace(path)
+    try:
+        with av.open(str(part.absolute()), "w", options={"fflags": "+bitexact"}) as container:
+            stream = container.add_stream("libx264", rate=fps, options=options)
+            stream.height, stream.width = shape[1:3]
+            stream.pix_fmt = "yuv420p"
+            for array in frames:
+                container.mux(stream.encode(VideoFrame.from_ndarray(np.ascontiguousarray(array), format="rgb24")))
+            container.mux(stream.encode(None))
+        part.replace(path)
+    except (FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise VideoError(f"{path}: cannot be written ({reason})") from None
+    finally:
+        part.unlink(missing_ok=True)
