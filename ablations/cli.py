@@ -385,6 +385,7 @@ def _render(planned: Plan, console: Console) -> None:
 
 def _report(planned: Plan, store: Store, reports: Path, only_measured: bool = False) -> dict[str, list[Path]]:
     """Write and name the tables; returns the files of each study."""
+    from ablations import render
     from ablations import report as reporting
 
     written: dict[str, list[Path]] = {}
@@ -392,7 +393,7 @@ def _report(planned: Plan, store: Store, reports: Path, only_measured: bool = Fa
         if only_measured and not table.measured:
             continue
         written[table.study] = reporting.write(table, reports / planned.profile.profile / table.study)
-        typer.echo(table.text())
+        typer.echo(render.text(table))
         typer.echo(
             f"{reports / planned.profile.profile / table.study}/ holds table.md .tex .csv .json, plot.png .pdf\n"
         )

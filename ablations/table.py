@@ -138,12 +138,6 @@ class Table:
     def has_paper(self, column: Column) -> bool:
         return any(row.cells[column.metric].paper is not None for row in self.rows)
 
-    def text(self) -> str:
-        """The table for a terminal."""
-        from ablations import render
-
-        return render.text(self)
-
 
 def mark_best(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Row, ...]:
     """Mark the best measured mean of each column; all that print alike tie. Where all are alike, none is best."""

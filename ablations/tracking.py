@@ -1,8 +1,8 @@
-"""The store mirrored into MLflow. The only file that imports mlflow, inside functions: that takes over a second.
+"""The store mirrored into MLflow by one writer.
 
 Each study of an invocation (study, profile, overrides, seeds) is a parent run, each of its stages a child. The store is
 the truth: a server that is down delays nothing, and the next `run`, or `fima-ablate sync`, brings it up to date. What
-was logged is known from <store>/mlflow.json; where that knows nothing, MLflow is asked: nothing is logged twice.
+was logged is known from the ledger; where that knows nothing, MLflow is asked: nothing is logged twice.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import hashlib
 import json
 import math
 import os
-import re
-import socket
 import sys
 import threading
 import time
@@ -21,31 +19,25 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ablations.engine import environment
-from ablations.store import Status, Store, read_json, write_json
+from ablations.ledger import Entry, Ledger
+from ablations.mirror import Mirror, git
+from ablations.store import Store
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
     from ablations.plan import Plan, Stage
 
-EXPERIMENT = "fima-ablate"
-BATCH = 1000  # metrics, and 100 parameters, are the most that MLflow takes at once
-LONGEST = 6000  # characters of a parameter
 PAUSE = 30.0  # seconds without another attempt after one failed
 PATIENCE = 30.0  # seconds that the end of a command waits for a slow server
-STATES = {"running": "RUNNING", "done": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # else the first call to a dead server hangs for minutes
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
 }
-
-Entry = dict[str, Any]
 
 
 def default_uri(store: Store) -> str:
@@ -81,7 +73,7 @@ class Tracker:
         self.say = say or (lambda line: print(line, file=sys.stderr, flush=True))
         self.behind: str | None = None  # why MLflow lacks something that the store has
         self._own = invocations(plan, command)
-        self._mirror: _Mirror | None = None
+        self._mirror: Mirror | None = None
         self._failed = -math.inf  # when the last attempt did
         self._open, self._wake = True, threading.Event()
         self._thread = self._begin(self._watch)
@@ -134,11 +126,11 @@ class Tracker:
         try:
             self.store.root.mkdir(parents=True, exist_ok=True)
             with _only_writer(self.store):
-                ledger = _Ledger(self.store.root / "mlflow.json")
+                ledger = Ledger(self.store.root / "mlflow.json")
                 ledger.note(self._own, running=self._open)
                 if time.monotonic() - self._failed < PAUSE:
                     return
-                self._mirror = self._mirror or _Mirror(self.store, self.uri)
+                self._mirror = self._mirror or Mirror(self.store, self.uri)
                 self._mirror.sync(ledger, self._own)
             self.behind = None
         except Exception as error:  # whatever MLflow, its database or its server raise, the run goes on
@@ -176,330 +168,12 @@ def invocations(plan: Plan, command: str | None = None) -> dict[str, Entry]:
             "scale": plan.profile.scale,
             "overrides": list(plan.overrides),
             "seeds": seeds,
-            "git": _git(environment()),
+            "git": git(environment()),
             "command": command,
             "stages": {uid: ", ".join(dict.fromkeys(rows_of)) for uid, rows_of in labels.items()},
             "files": {},
         }
     return found
-
-
-class _Ledger:
-    """<store>/mlflow.json: what there is to mirror, and what of it was, for each tracking server."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        found = read_json(path) or {}
-        self.invocations: dict[str, Entry] = found.get("invocations", {})
-        self.logged: dict[str, dict[str, Entry]] = found.get("logged", {})  # uri -> key -> run, status, files, stages
-
-    def note(self, own: Mapping[str, Entry], running: bool) -> None:
-        """Put down what this process is about; `owner` says that it is still at it."""
-        for key, entry in own.items():
-            before = self.invocations.get(key, {})
-            owner = {"pid": os.getpid(), "host": socket.gethostname()} if running else None
-            files = entry["files"] or before.get("files", {})
-            command = entry["command"] or before.get("command")
-            self.invocations[key] = {**entry, "files": files, "command": command, "owner": owner}
-        self.save()
-
-    def save(self) -> None:
-        write_json(self.path, {"invocations": self.invocations, "logged": self.logged})
-
-
-class _Mirror:
-    """Brings one MLflow up to the store, from what the ledger says. Raises whatever MLflow raises."""
-
-    def __init__(self, store: Store, uri: str) -> None:
-        from mlflow import MlflowClient
-
-        self.store, self.uri = store, uri
-        with _database(store, uri):
-            self.client: MlflowClient = MlflowClient(tracking_uri=uri)
-            self.experiment = self._experiment()
-        self._sure: set[str] = set()  # keys whose parent run was seen to exist
-        self._children: dict[str, dict[str, str]] = {}  # key -> uid -> run id, as MLflow says
-        self._steps: dict[str, dict[str, int]] = {}  # run id -> metric -> last step logged
-        self._final: dict[str, dict[str, float]] = {}  # run id -> result -> value logged
-        self._curves: dict[str, str] = {}  # run id -> run id of another study that has this stage's metrics
-
-    def sync(self, ledger: _Ledger, own: Mapping[str, Entry]) -> None:
-        """Bring up to date whatever is not: this process's invocations, and what others left behind."""
-        logged = ledger.logged.setdefault(self.uri, {})
-        for key, entry in ledger.invocations.items():
-            if key in own and key not in self._sure:
-                self._confirm(key, logged)
-            statuses = {uid: self.store.status(uid) for uid in entry["stages"]}
-            signs = {uid: self._sign(uid, status) for uid, status in statuses.items() if status.state != "new"}
-            digests = _digests(entry["files"])
-            state = self._state(entry, statuses)
-            done = logged.get(key, {})
-            stale = [uid for uid, sign in signs.items() if done.get("stages", {}).get(uid, {}).get("sign") != sign]
-            if not stale and done.get("files") == digests and done.get("status") == state:
-                continue
-            if key not in self._sure:
-                self._confirm(key, logged)
-                stale = list(signs) if key not in logged else stale
-            mine = logged.setdefault(key, {"run": None, "status": None, "files": {}, "stages": {}})
-            if mine["run"] is None:
-                mine["run"] = self._parent(key, entry)
-                ledger.save()
-            for uid in stale:
-                self._child(key, entry, uid, statuses[uid], logged)
-                mine["stages"][uid]["sign"] = signs[uid]
-                ledger.save()
-            for name in sorted(digests):
-                if mine["files"].get(name) != digests[name]:
-                    self.client.log_artifact(mine["run"], entry["files"][name])
-                    mine["files"][name] = digests[name]
-            if mine["status"] != state:
-                self._set_state(mine["run"], state, None)
-                mine["status"] = state
-            ledger.save()
-
-    def _experiment(self) -> str:
-        """The experiment's id; made if there is none."""
-        found = self.client.get_experiment_by_name(EXPERIMENT)
-        if found is None:
-            # with a server, artifacts go where it says; with a local database, to an absolute path
-            place = (self.store.root / "mlflow-artifacts").as_uri() if self.uri.startswith("sqlite:") else None
-            return str(self.client.create_experiment(EXPERIMENT, artifact_location=place))
-        if found.lifecycle_stage == "deleted":  # its name is taken until then
-            self.client.restore_experiment(found.experiment_id)
-        return str(found.experiment_id)
-
-    def _confirm(self, key: str, logged: dict[str, Entry]) -> None:
-        """Forget what the ledger says of a parent run that is no longer there."""
-        self._sure.add(key)
-        run = logged.get(key, {}).get("run")
-        if run is not None and self._run(run) is None:
-            del logged[key]
-
-    def _run(self, run_id: str) -> Any | None:
-        """A run of MLflow; None if it is gone."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            run = self.client.get_run(run_id)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            return None
-        return None if run.info.lifecycle_stage == "deleted" or run.info.experiment_id != self.experiment else run
-
-    def _search(self, filter_: str) -> list[Any]:
-        found: list[Any] = []
-        token = None
-        while True:
-            page = self.client.search_runs([self.experiment], filter_, max_results=BATCH, page_token=token)
-            found += page
-            token = page.token
-            if not token:
-                return found
-
-    def _parent(self, key: str, entry: Entry) -> str:
-        found = self._search(f"tags.`key` = '{key}'")
-        if found:
-            return str(found[0].info.run_id)
-        seeds, overrides = " ".join(map(str, entry["seeds"])), " ".join(entry["overrides"])
-        tags = {
-            **_common(entry),
-            "key": key,
-            "title": entry["title"],
-            "seeds": seeds,
-            "overrides": overrides,
-            "command": entry["command"] or "",
-        }
-        name = " ".join(part for part in (entry["study"], entry["profile"], overrides) if part)
-        return str(self.client.create_run(self.experiment, tags=_tags(tags), run_name=name[:200]).info.run_id)
-
-    def _child(self, key: str, entry: Entry, uid: str, status: Status, logged: dict[str, Entry]) -> None:
-        """A stage, from the parameters to the result, as far as it got."""
-        from mlflow.entities import Param
-
-        mine = logged[key]
-        known = mine["stages"].setdefault(uid, {"run": None})
-        config, result = self.store.config(uid), self.store.result(uid) or {}
-        run = known["run"] or self._children_of(key, mine["run"]).get(uid)
-        params: set[str] = set()
-        if run is not None and run not in self._steps:  # new to this process: see what it has
-            found = self._run(run)
-            run = None if found is None else run
-            if found is not None:
-                params = set(found.data.params)
-                self._take(found)
-        if run is None:
-            shared = next((part["stages"][uid]["run"] for other, part in logged.items()
-                           if other != key and part["stages"].get(uid, {}).get("run")), None)  # fmt: skip
-            tags = _common(entry) | _about(config, entry["stages"][uid]) | {"uid": uid}
-            tags |= {"mlflow.parentRunId": mine["run"]} | ({"curves": shared} if shared else {})
-            name = f"{entry['stages'][uid]}: {config.get('kind', '')} {tags['role']} seed {tags['seed']}"
-            start = round(1000 * (status.started or time.time()))
-            created = self.client.create_run(self.experiment, start, _tags(tags), name[:200])
-            run = str(created.info.run_id)
-            self._take(created)
-        known["run"] = run
-        wanted = {name: value for name, value in parameters(config).items() if name not in params}
-        if wanted and len(params) < len(parameters(config)):
-            items = list(wanted.items())
-            for start in range(0, len(items), 100):
-                self.client.log_batch(run, params=[Param(*item) for item in items[start : start + 100]])
-        if run not in self._curves:
-            self._log_curves(run, uid)
-        self._log_result(run, result, status)
-        ended = status.ended if status.state in ("done", "failed") else None
-        self._set_state(run, STATES[status.state], ended)
-
-    def _children_of(self, key: str, parent: str) -> dict[str, str]:
-        if key not in self._children:
-            found = self._search(f"tags.`mlflow.parentRunId` = '{parent}'")
-            self._children[key] = {run.data.tags.get("uid", ""): str(run.info.run_id) for run in found}
-        return self._children[key]
-
-    def _take(self, run: Any) -> None:
-        """Learn what MLflow has of a run."""
-        run_id, names = str(run.info.run_id), list(run.data.metrics)
-        self._final[run_id] = {name: run.data.metrics[name] for name in names if name.startswith("result/")}
-        self._steps[run_id] = {
-            name: max(point.step for point in self.client.get_metric_history(run_id, name))
-            for name in names
-            if not name.startswith("result/")
-        }
-        if "curves" in run.data.tags:
-            self._curves[run_id] = run.data.tags["curves"]
-
-    def _log_curves(self, run: str, uid: str) -> None:
-        """Metrics of steps that MLflow does not have. A killed stage repeats steps; they are the same to the bit."""
-        from mlflow.entities import Metric
-
-        last, now = self._steps[run], round(1000 * time.time())
-        points = [
-            Metric(metric_name(name), float(value), now, int(line["step"]))
-            for line in self.store.metrics(uid)
-            for name, value in line.items()
-            if name != "step" and _finite(value) and int(line["step"]) > last.get(metric_name(name), -1)
-        ]
-        for start in range(0, len(points), BATCH):
-            batch = points[start : start + BATCH]
-            self.client.log_batch(run, metrics=batch)
-            last |= {point.key: point.step for point in batch}
-
-    def _log_result(self, run: str, result: Entry, status: Status) -> None:
-        """The numbers of a result, and what made them."""
-        from mlflow.entities import Metric, RunTag
-
-        made = result.get("environment", {})
-        tags = {name: str(made[name]) for name in ("device", "threads", "torch", "python", "cpu") if name in made}
-        if "commit" in made:
-            tags["git"] = _git(made)
-        if status.error:
-            tags["error"] = status.error
-        has = self._final[run]
-        values = {name: value for name, value in results(result).items() if has.get(name) != value}
-        now = round(1000 * time.time())
-        metrics = [Metric(name, value, now, 0) for name, value in values.items()]
-        if metrics or tags:
-            self.client.log_batch(run, metrics=metrics, tags=[RunTag(*item) for item in _tags(tags).items()])
-        has |= values
-
-    def _set_state(self, run: str, state: str, ended: float | None) -> None:
-        if state == "RUNNING":
-            self.client.update_run(run, status=state)
-        else:
-            self.client.set_terminated(run, state, round(1000 * (ended or time.time())))
-
-    def _sign(self, uid: str, status: Status) -> str:
-        """Changes whenever there is something new to log of a stage."""
-        if status.state == "done":
-            content = (self.store.folder(uid) / "result.json").read_bytes()
-            return f"done {hashlib.sha256(content).hexdigest()[:16]}"
-        metrics = self.store.folder(uid) / "metrics.jsonl"
-        size = metrics.stat().st_size if metrics.exists() else 0
-        return f"{status.state} {status.attempts} {size}"
-
-    def _state(self, entry: Entry, statuses: Mapping[str, Status]) -> str:
-        """How an invocation stands, in MLflow's words."""
-        states = {status.state for status in statuses.values()}
-        if "running" in states or _alive(entry.get("owner")):
-            return "RUNNING"
-        if states == {"done"}:
-            return "FINISHED"
-        return "FAILED" if "failed" in states else "KILLED"
-
-
-# --- from the store's words to MLflow's
-
-
-def parameters(config: Mapping[str, Any]) -> dict[str, str]:
-    """A stage's config as flat parameters, without what does not alter its result. Long values are cut, with a note."""
-    inner = {name: value for name, value in config.get("config", {}).items() if name not in ("where", "kind")}
-    return {name[:250]: _cut(value if isinstance(value, str) else json.dumps(value)) for name, value in _flat(inner)}
-
-
-def results(result: Mapping[str, Any]) -> dict[str, float]:
-    """The finite numbers of a result by metric name: result/top1, result/final/loss."""
-    flat = _flat({name: value for name, value in result.items() if name != "environment"})
-    return {f"result/{metric_name(name.replace('.', '/'))}": float(value) for name, value in flat if _finite(value)}
-
-
-def metric_name(name: str) -> str:
-    """A name that MLflow takes as a metric's: it has no sign for @, + or =."""
-    return re.sub(r"[^\w\-. :/]", "_", name)[:250]
-
-
-def _finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
-
-
-def _cut(text: str) -> str:
-    note = f"... (cut; {len(text)} characters)"
-    return text if len(text) <= LONGEST else text[: LONGEST - len(note)] + note
-
-
-def _common(entry: Entry) -> dict[str, str]:
-    return {name: entry[name] for name in ("study", "profile", "scale", "git")} | {"mlflow.source.name": EXPERIMENT}
-
-
-def _about(config: Mapping[str, Any], rows: str) -> dict[str, str]:
-    role = config.get("config", {}).get("where", {}).get("role", "")
-    return {"row": rows, "seed": str(config.get("seed", "")), "kind": config.get("kind", ""), "role": role}
-
-
-def _tags(tags: Mapping[str, str]) -> dict[str, str]:
-    return {name: _cut(value) for name, value in tags.items()}
-
-
-def _git(made: Mapping[str, Any]) -> str:
-    return f"{made['commit']}{'+dirty' if made['dirty'] else ''}" if made["commit"] else "unknown"
-
-
-def _digests(files: Mapping[str, str]) -> dict[str, str]:
-    return {
-        name: hashlib.sha256(Path(path).read_bytes()).hexdigest()
-        for name, path in files.items()
-        if Path(path).is_file()
-    }
-
-
-def _alive(owner: Mapping[str, Any] | None) -> bool:
-    """Whether the process that an invocation belongs to still runs. One of another machine is taken not to."""
-    if not owner or owner["host"] != socket.gethostname():
-        return False
-    try:
-        os.kill(owner["pid"], 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # it lives and is another user's
-        return True
-    return True
 
 
 def _reason(error: Exception) -> str:
@@ -522,31 +196,3 @@ def _only_writer(store: Store) -> Iterator[None]:
     with (store.root / "mlflow.lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-@contextmanager
-def _database(store: Store, uri: str) -> Iterator[None]:
-    """Hold the folder of a local database; it is made first if there is none.
-
-    Two processes that make one at the same time break it, and so does a kill while it is made: it takes seconds. So
-    it is made elsewhere, by one process, and put in place whole.
-    """
-    if not uri.startswith("sqlite:///"):
-        yield
-        return
-    path = Path(uri.removeprefix("sqlite:///").partition("?")[0])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        if not path.exists():
-            from mlflow import MlflowClient
-
-            for half in path.parent.glob(f".{path.name}.*.tmp*"):
-                half.unlink()
-            draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-            MlflowClient(tracking_uri=f"sqlite:///{draft}").search_experiments()
-            draft.replace(path)
-        yield
-    finally:
-        os.close(folder)

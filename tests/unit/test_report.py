@@ -477,7 +477,7 @@ def test_every_form_of_claim_is_judged() -> None:
 
 
 def test_terminal_text_names_scale_and_verdicts() -> None:
-    text = small().text()
+    text = render.text(small())
     assert REDUCED in text and "claim “0.5 beats 0.3”: undecided" in text and "*53.0 ± 1.4 (2)" in text
 
 

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 
 from ablations import tracking
+from ablations import mirror as mirroring
+from ablations.ledger import Ledger
 from ablations.plan import Stage
 from ablations.store import Store
 from ablations.tracking import Tracker
@@ -178,7 +180,7 @@ def test_nothing_is_logged_twice_though_the_cursor_is_gone(
     finish(store, "pre-a")
     if how == "never saved":
         with monkeypatch.context() as patch:
-            patch.setattr(tracking._Ledger, "save", lambda self: None)
+            patch.setattr(Ledger, "save", lambda self: None)
             mirror(store)
     else:
         mirror(store)
@@ -295,6 +297,7 @@ MAKER = """
 import sys
 from pathlib import Path
 from ablations import tracking
+from ablations.mirror import Mirror
 from ablations.store import Store
 for name, value in tracking.QUIET.items():
     tracking.os.environ[name] = value
@@ -304,7 +307,7 @@ def half(engine):
     print("half", flush=True)
     tracking.time.sleep(60)
 mlflow.store.db.utils._upgrade_db = half
-tracking._Mirror(Store(Path(sys.argv[1])), sys.argv[2])
+Mirror(Store(Path(sys.argv[1])), sys.argv[2])
 """
 
 
@@ -368,10 +371,10 @@ def test_a_server_that_never_answers_is_not_waited_for(store: Store, monkeypatch
 
 def test_names_and_values_that_mlflow_does_not_take() -> None:
     config = {"config": {"a": {"b": 1}, "long": "x" * 7000, "where": {"root": "/videos"}, "none": None}}
-    params = tracking.parameters(config)
+    params = mirroring.parameters(config)
     assert set(params) == {"a.b", "long", "none"}
     assert (params["a.b"], params["none"]) == ("1", "null")
     assert len(params["long"]) == 6000
     assert params["long"].endswith("(cut; 7000 characters)")
     odd = {"R@5": 1, "nan": float("nan"), "yes": True, "infinite": float("inf"), "environment": {"threads": 2}}
-    assert tracking.results(odd) == {"result/R_5": 1.0}
+    assert mirroring.results(odd) == {"result/R_5": 1.0}
