@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from ablations import tracking
 from ablations import mirror as mirroring
+from ablations import tracking
 from ablations.ledger import Ledger
 from ablations.plan import Stage
 from ablations.store import Store
