@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from fima import datasets
+from fima import datasets, video
 from fima.datasets import Data, DataError, Dataset
 
 SHORT = 32  # raw frames of one window of the paper's clips: 16 frames at stride 2
@@ -29,11 +29,12 @@ class Report:
     frames: int = 0
     seconds: float = 0.0
     jobs: int = 1
+    cached: int = 0  # videos whose index was there already: their decoding is not measured
     classes: int = 0
     broken: list[str] = field(default_factory=list)  # no frame decodes
     corrupt: list[str] = field(default_factory=list)  # some packets are damaged; the others are used
     short: list[str] = field(default_factory=list)  # fewer than SHORT frames: clips repeat them
-    missing: int = 0  # listed and not there
+    missing: list[str] = field(default_factory=list)  # listed and not there
     unlisted: list[str] = field(default_factory=list)  # there and in no list
     mislabelled: list[str] = field(default_factory=list)  # name, folder and list disagree about the class
 
@@ -44,8 +45,8 @@ class Report:
 
     @property
     def rate(self) -> float:
-        """Videos per second, 0 if nothing was read."""
-        return self.videos / self.seconds if self.seconds else 0.0
+        """Videos decoded per second, 0 if none was."""
+        return (self.videos - self.cached) / self.seconds if self.seconds else 0.0
 
     def as_json(self) -> dict[str, Any]:
         """The report as plain JSON data."""
@@ -56,11 +57,12 @@ class Report:
         out = [f"{self.root}: {self.title}, {self.classes} classes"]
         out.append(f"{self.videos:,} videos, {self.frames:,} frames decode")
         if self.listed:
-            out.append(f"{self.listed - self.missing:,} of {self.listed:,} listed videos exist")
+            out.append(f"{self.listed - len(self.missing):,} of {self.listed:,} listed videos exist")
         for what, found in (
             ("broken: no frame decodes; a run skips them by name", self.broken),
             ("corrupt in part: the frames that decode are used", self.corrupt),
             (f"short: fewer than {SHORT} frames, clips start again", self.short),
+            ("missing: listed and not there", self.missing),
             ("unlisted: in no split, never used", self.unlisted),
             ("mislabelled: name, folder and list disagree", self.mislabelled),
         ):
@@ -71,10 +73,11 @@ class Report:
                     out.append(f"    and {len(found) - SHOWN:,} more (--json names all)")
         if self.clean:
             out.append("nothing is wrong")
-        if self.videos >= 50 and self.seconds > 0.5:
-            rate = self.frames / self.seconds
+        if self.videos - self.cached >= 50 and self.seconds > 0.5 and self.frames:
+            rate = self.rate * self.frames / self.videos
             hours = KINETICS * LENGTH / rate / 3600
-            out.append(f"{self.rate:,.0f} videos/s, {rate:,.0f} frames/s with {self.jobs} processes")
+            many = "1 process" if self.jobs == 1 else f"{self.jobs} processes"
+            out.append(f"{self.rate:,.0f} videos/s, {rate:,.0f} frames/s with {many}")
             out.append(
                 f"at this rate Kinetics-400, {KINETICS:,} files of about {LENGTH} frames, would take {hours:.1f} h"
             )
@@ -82,26 +85,31 @@ class Report:
 
 
 def detect(root: Path) -> str:
-    """Which layout a folder has, by its files.
+    """Which layout a folder has, by its files; Kinetics-400 without lists if nothing else fits.
 
     Raises:
-        DataError: it holds no videos in a known layout.
+        DataError: no such folder.
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; name the folder of a data set")
     names = {path.name for path in root.iterdir()}
-    if "ucfTrainTestlist" in names or (root.parent / "ucfTrainTestlist").is_dir():
+    above = datasets.beside(root, *datasets.UCF101_LISTS), datasets.beside(root, *datasets.HMDB51_LISTS)
+    own = [lists is not None and lists.is_relative_to(root) for lists in above]
+    if own[0]:
         return "ucf101"
+    if own[1]:
+        return "hmdb51"
     if "Diving48_V2_train.json" in names:
         return "diving48"
-    lists = next((root / n for n in ("splits", "testTrainMulti_7030_splits", "test_train_splits") if n in names), None)
-    if lists is not None and any(lists.rglob("*_test_split1.txt")):
-        return "hmdb51"
-    for path in sorted(root.glob("*.csv")):
-        return "kinetics400" if "youtube_id" in path.open(errors="replace").readline() else "folder"
-    if names & {"train", "test", "val"}:
+    for path in datasets.kinetics_lists(root):
+        with path.open(errors="replace") as file:
+            if "youtube_id" in file.readline():
+                return "kinetics400"
+        if path.parent == root:
+            return "folder"
+    if names & {*datasets.SPLITS, *datasets.VALIDATION}:
         return "folder"
-    return "kinetics400"
+    return "ucf101" if above[0] else "hmdb51" if above[1] else "kinetics400"
 
 
 def run(
@@ -136,13 +144,15 @@ def run(
             if not datasets.video_files(root):  # else lists and videos have nothing in common: say what the videos are
                 raise
             dataset = None
-    files = datasets.video_files(root)
+    # Lists may name videos outside the folder, or with endings that no other layout looks for.
+    files = sorted({*datasets.video_files(root), *(record.path for record in (dataset.records if dataset else ()))})
     report = Report(root, dataset.title if dataset else f"{name}: none of the listed videos is there", jobs=jobs)
     if dataset:
-        report.listed, report.missing, report.classes = dataset.listed, dataset.missing, len(dataset.classes)
+        report.listed, report.missing, report.classes = dataset.listed, [*dataset.missing], len(dataset.classes)
         report.mislabelled = _mislabelled(dataset)
         listed = {record.path.resolve() for record in dataset.records}
         report.unlisted = [str(path) for path in files if path.resolve() not in listed]
+    report.cached = video.cached(files)
     began = time.monotonic()
     for path, found in datasets.scan(files, jobs, on_progress):
         report.videos += 1

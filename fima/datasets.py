@@ -13,7 +13,8 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -38,7 +39,7 @@ VALIDATION = ("val", "validation", "validate")  # the test split where there is 
 LAYOUTS = {
     "ucf101": "UCF-101/<class>/*.avi and ucfTrainTestlist/",
     "hmdb51": "videos/<class>/*.avi and splits/*_test_split1.txt",
-    "kinetics400": "train/<class>/*.mp4 and val/<class>/*.mp4, or a csv with label, youtube_id and split",
+    "kinetics400": "train/<class>/*.mp4 and val/<class>/*.mp4, or the lists train.csv and val.csv with youtube_id",
     "diving48": "Diving48_V2_train.json, Diving48_V2_test.json and rgb/*.mp4",
     "folder": "a csv with path, label and split, or train/<class>/ and test/<class>/",
 }
@@ -77,8 +78,8 @@ class Dataset:
     """A data set as it is on this disk.
 
     Attributes:
-        listed: videos that the official lists name in all.
-        missing: of these, the ones that are not there.
+        listed: entries of the official lists in all.
+        missing: of these, the ones whose video is not there, as the lists name them.
     """
 
     name: str
@@ -87,19 +88,20 @@ class Dataset:
     classes: tuple[str, ...]
     records: tuple[Record, ...]
     listed: int
-    missing: int = 0
+    missing: tuple[str, ...] = ()
 
     def split(self, name: str) -> list[Record]:
         """Records of "train" or "test", in the order of the lists."""
         return [record for record in self.records if record.split == name]
 
     def fingerprint(self) -> str:
-        """SHA-256 over path below the root, size in bytes, label, split and stretch of each record: not over where
-        the root lies."""
+        """SHA-256 over path below the root, size in bytes, label, split, group and stretch of each record: not over
+        where the root lies."""
         digest = hashlib.sha256()
         for record in self.records:
             place = os.path.relpath(record.path, self.root)
-            fields = (place, record.path.stat().st_size, record.label, record.split, record.start, record.stop)
+            size = record.path.stat().st_size
+            fields = (place, size, record.label, record.split, record.group, record.start, record.stop)
             digest.update(json.dumps(fields).encode())
         return digest.hexdigest()
 
@@ -146,18 +148,14 @@ def load(data: Data) -> Dataset:
         raise DataError(f"{root}: none of the {dataset.listed:,} videos of {dataset.title} is there; {_layout(data)}")
     if dataset.missing:
         warnings.warn(
-            f"{root}: {dataset.listed - dataset.missing:,} of {dataset.listed:,} listed videos of {dataset.title} "
+            f"{root}: {dataset.listed - len(dataset.missing):,} of {dataset.listed:,} listed videos of {dataset.title} "
             "exist; a partial copy gives other numbers than the whole set",
             PartialCopy,
             stacklevel=2,
         )
     if data.limit is not None:
-        kept = [record for split in ("train", "test") for record in _spread(dataset.split(split), data.limit)]
-        chosen = set(kept)
-        records = tuple(record for record in dataset.records if record in chosen)
-        dataset = Dataset(
-            dataset.name, dataset.title, dataset.root, dataset.classes, records, dataset.listed, dataset.missing
-        )
+        chosen = {record for split in BOTH for record in _spread(dataset.split(split), data.limit)}
+        dataset = replace(dataset, records=tuple(record for record in dataset.records if record in chosen))
     return dataset
 
 
@@ -177,27 +175,22 @@ def readable(data: Data, records: Sequence[Record]) -> tuple[list[Record], list[
     Raises:
         DataError: a video is broken and `data.broken` is fatal.
     """
-    problems: dict[Path, str] = {}
-    lengths: dict[Path, int] = {}
-    for path, found in scan([*dict.fromkeys(record.path for record in records)]):
-        if isinstance(found, str):
-            problems[path] = found
-        else:
-            lengths[path] = found.frames
-    good = []
+    found = dict(scan([*dict.fromkeys(record.path for record in records)]))
+    good: list[Record] = []
+    problems: dict[str, None] = {}  # a video that several records share is named once
     for record in records:
-        if record.path in problems:
-            continue
-        if record.start >= lengths[record.path] or (record.stop is not None and record.stop <= record.start):
-            problems[record.path] = (
-                f"{record.path}: frames {record.start} to {record.stop} are listed, but {lengths[record.path]} decode"
-            )
-            continue
-        good.append(record)
+        index = found[record.path]
+        if isinstance(index, str):
+            problems[index] = None
+        elif record.start >= index.frames:
+            stop = "the end" if record.stop is None else record.stop
+            problems[f"{record.path}: frames {record.start} to {stop} are listed, but {index.frames} decode"] = None
+        else:
+            good.append(record)
     if problems and data.broken == "fatal":
         more = f"; {len(problems) - 1} more are broken" if len(problems) > 1 else ""
-        raise DataError(f"{next(iter(problems.values()))}{more}; data.broken=skip leaves them out")
-    return good, sorted(problems.values())
+        raise DataError(f"{next(iter(problems))}{more}; data.broken=skip leaves them out")
+    return good, sorted(problems)
 
 
 def scan(
@@ -212,8 +205,7 @@ def scan(
     """
     done = 0
     if jobs == 1 or len(paths) < 2 * jobs:
-        found: Iterable[tuple[Path, Index | str]] = map(_index, paths)
-        for pair in found:
+        for pair in map(_index, paths):
             done += 1
             if on_progress:
                 on_progress(done, len(paths))
@@ -253,123 +245,185 @@ def _layout(data: Data) -> str:
 # --- the official layouts
 
 
-def _first(root: Path, names: Sequence[str], need: str) -> Path:
-    for name in names:
-        if (root / name).is_dir():
-            return root / name
-    raise DataError(f"{root}: {need} is not there (looked for {', '.join(names)})")
+def _below(root: Path, names: Sequence[str]) -> Path:
+    """The first of these folders that is there, else the root itself."""
+    return next((root / name for name in names if (root / name).is_dir()), root)
 
 
-def _read(path: Path) -> list[str]:
+def beside(root: Path, names: Sequence[str], files: str) -> Path | None:
+    """The first of these folders with such files, in the root or next to it: a root may be the videos' own folder."""
+    places = (place / name for place in (root, root.absolute().parent) for name in names)
+    return next((place for place in places if any(place.glob(files))), None)
+
+
+UCF101_LISTS = (["ucfTrainTestlist"], "classInd.txt")
+HMDB51_LISTS = (
+    [
+        f"{above}{name}"
+        for name in ("splits", "testTrainMulti_7030_splits", "test_train_splits")
+        for above in ("", "test_train_splits/", "annotations/")
+    ],
+    "*_test_split1.txt",
+)
+
+
+def _read(path: Path, columns: Sequence[int]) -> Iterator[tuple[str, list[str]]]:
+    """(where, words) of each line that is not empty; a line has one of these numbers of words.
+
+    Only the last words are parted: a name may hold spaces.
+    """
     try:
-        return [
-            line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()
-        ]
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; the official split files belong there") from None
+    for number, line in enumerate(lines, 1):
+        words = line.rsplit(maxsplit=max(columns) - 1)
+        if words:
+            if len(words) not in columns:
+                raise DataError(f"{path}:{number}: is no line of an official split file: {line.strip()}")
+            yield f"{path}:{number}", words
 
 
 def _ucf101(root: Path, fold: int) -> Dataset:
-    lists = next(
-        (folder for folder in (root / "ucfTrainTestlist", root.parent / "ucfTrainTestlist") if folder.is_dir()), None
-    )
+    lists = beside(root, *UCF101_LISTS)
     if lists is None:
         raise DataError(f"{root}: ucfTrainTestlist/ is not there; --data-root must hold {LAYOUTS['ucf101']}")
-    videos = next((root / name for name in ("UCF-101", "UCF101", "videos") if (root / name).is_dir()), root)
-    numbers = {name: int(number) - 1 for number, name in (line.split() for line in _read(lists / "classInd.txt"))}
-    records, listed = [], 0
+    videos = _below(root, ("UCF-101", "UCF101", "videos"))
+    numbers: dict[str, int] = {}
+    for where, (number, name) in _read(lists / "classInd.txt", [2]):
+        if not number.isdigit():
+            raise DataError(f"{where}: must be a class number and a class, got {number} {name}")
+        numbers[name] = int(number) - 1
+    classes = tuple(sorted(numbers, key=numbers.__getitem__))
+    if sorted(numbers.values()) != list(range(len(numbers))):
+        raise DataError(f"{lists / 'classInd.txt'}: classes must be numbered from 1 on, without a gap")
+    records, missing, listed = [], [], 0
     for split in BOTH:
-        for line in _read(lists / f"{split}list{fold:02d}.txt"):
-            name = line.split()[0]
+        for where, (name, *_) in _read(lists / f"{split}list{fold:02d}.txt", [1, 2]):
             listed += 1
-            path = videos / name
-            if not path.is_file():
+            label = numbers.get(name.split("/")[0])
+            if label is None:
+                raise DataError(f"{where}: {name.split('/')[0]} is no class of classInd.txt")
+            if not (videos / name).is_file():
+                missing.append(name)
                 continue
             group = re.search(r"_(g\d+)_c\d+", name)
-            label = numbers[name.split("/")[0]]
-            records.append(Record(path, label, split, f"{label}-{group[1] if group else name}"))
-    title, classes = f"UCF101 split {fold}", tuple(sorted(numbers, key=numbers.__getitem__))
-    return Dataset("ucf101", title, videos, classes, tuple(records), listed, listed - len(records))
+            records.append(Record(videos / name, label, split, f"{label}-{group[1] if group else name}"))
+    return Dataset("ucf101", f"UCF101 split {fold}", videos, classes, tuple(records), listed, tuple(missing))
 
 
 def _hmdb51(root: Path, fold: int) -> Dataset:
-    lists = _first(
-        root,
-        ["splits", "testTrainMulti_7030_splits", "test_train_splits/testTrainMulti_7030_splits"],
-        "the split files",
-    )
-    videos = next((root / name for name in ("videos", "hmdb51_org", "hmdb51") if (root / name).is_dir()), root)
+    lists = beside(root, *HMDB51_LISTS)
+    if lists is None:
+        raise DataError(
+            f"{root}: the split files are not there (looked in {', '.join(HMDB51_LISTS[0])}); "
+            f"--data-root must hold {LAYOUTS['hmdb51']}"
+        )
+    videos = _below(root, ("videos", "hmdb51_org", "hmdb51"))
     ending = f"_test_split{fold}.txt"
     classes = tuple(sorted(path.name[: -len(ending)] for path in lists.glob(f"*{ending}")))
-    if not classes:
-        raise DataError(f"{lists}: no *{ending}; the official split files belong there")
+    # 0: the part of the videos that a split leaves unused.
     splits: dict[str, Split] = {"0": "unused", "1": "train", "2": "test"}
-    records, listed = [], 0
+    records, missing, listed = [], [], 0
     for label, name in enumerate(classes):
-        for line in _read(lists / f"{name}{ending}"):
-            file, flag = line.rsplit(maxsplit=1)
+        for where, (file, flag) in _read(lists / f"{name}{ending}", [2]):
             listed += 1
+            if flag not in splits:
+                raise DataError(f"{where}: {file} must be marked 0 (unused), 1 (train) or 2 (test), got {flag}")
             path = videos / name / file
             if path.is_file():
-                film = file.split(f"_{name}_")[0]
-                records.append(Record(path, label, splits[flag], film))
-    # The 30 % that a split leaves unused is no part of the experiment.
-    return Dataset("hmdb51", f"HMDB51 split {fold}", videos, classes, tuple(records), listed, listed - len(records))
+                records.append(Record(path, label, splits[flag], file.split(f"_{name}_")[0]))  # the group is the film
+            else:
+                missing.append(f"{name}/{file}")
+    return Dataset("hmdb51", f"HMDB51 split {fold}", videos, classes, tuple(records), listed, tuple(missing))
 
 
 def _kinetics400(root: Path, fold: int) -> Dataset:
-    lists = sorted(root.glob("*.csv"))
+    """Results on Kinetics are those of its validation videos; its test split counts only where they are not there."""
+    lists = kinetics_lists(root)
     if lists:
-        return _kinetics_lists(root, lists)
+        return _kinetics_listed(root, lists)
     if any((root / name).is_dir() for name in ("train", *VALIDATION)):
         return _class_folders("kinetics400", "Kinetics-400", root)
     files = video_files(root)
-    classes = tuple(sorted({path.parent.name for path in files if path.parent != root}))
-    records = tuple(
-        Record(path, classes.index(path.parent.name) if path.parent != root else None, "train", path.stem)
-        for path in files
-    )
+    names = {path: None if path.parent == root else path.parent.name for path in files}
+    classes = tuple(sorted({name for name in names.values() if name is not None}))
+    number = {name: i for i, name in enumerate(classes)}
+    records = tuple(Record(path, number.get(names[path] or ""), "train", path.stem) for path in files)
     return Dataset("kinetics400", "Kinetics-400, clips without split", root, classes, records, len(records))
 
 
-def _kinetics_lists(root: Path, lists: Sequence[Path]) -> Dataset:
-    rows = [row for path in lists for row in _rows(path, ("youtube_id", "split"))]
-    classes = tuple(sorted({row["label"] for row in rows if row.get("label")}))
+def kinetics_lists(root: Path) -> list[Path]:
+    """The csv lists of Kinetics: in its folder, or in annotations/ below it."""
+    return sorted(root.glob("*.csv")) or sorted(root.glob("annotations/*.csv"))
+
+
+def _kinetics_listed(root: Path, lists: Sequence[Path]) -> Dataset:
+    rows: list[tuple[str, str, dict[str, str]]] = []  # where, split, columns
+    for path in lists:
+        named = re.search(r"train|val|test", path.stem)  # lists without the column are one a split
+        for where, row in _rows(path, ("youtube_id",) if named else ("youtube_id", "split")):
+            rows.append((where, row.get("split") or (named[0] if named else ""), row))
+    classes = tuple(sorted({row["label"] for _, _, row in rows if row.get("label")}))
     number = {name: i for i, name in enumerate(classes)}
-    by_stem = {path.stem[:11]: path for path in video_files(root)}  # <id>_<start>_<stop>.mp4 or <id>.mp4
-    records, held = [], _held([row["split"] for row in rows])
-    for row in rows:
-        path = by_stem.get(row["youtube_id"])
-        if path is not None:
-            label = number.get(row.get("label", ""))
-            records.append(Record(path, label, _split(row["split"], held, lists[0]), row["youtube_id"]))
-    return Dataset("kinetics400", "Kinetics-400", root, classes, tuple(records), len(rows), len(rows) - len(records))
+    by_stem: dict[str, Path] = {}  # <id>_<start>_<stop>.mp4 or <id>.mp4
+    for path in video_files(root):
+        by_stem[path.stem] = by_stem[path.stem[:11]] = path
+    records, missing = [], []
+    held = _held([split for _, split, _ in rows], prefer=True)
+    for where, split, row in rows:
+        name = row["youtube_id"]
+        with suppress(KeyError, ValueError):
+            name = f"{name}_{float(row['time_start']):06.0f}_{float(row['time_end']):06.0f}"
+        video = by_stem.get(name) or by_stem.get(row["youtube_id"])
+        if video is None:
+            missing.append(name)
+            continue
+        label = number.get(row.get("label", ""))
+        records.append(Record(video, label, _split(split, held, where), row["youtube_id"]))
+    return Dataset("kinetics400", "Kinetics-400", root, classes, tuple(records), len(rows), tuple(missing))
+
+
+def _json(path: Path) -> list[Any]:
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path}: cannot be read ({reason}); --data-root must hold {LAYOUTS['diving48']}") from None
+    if not isinstance(entries, list):
+        raise DataError(f"{path}: must be a list; --data-root must hold {LAYOUTS['diving48']}")
+    return entries
 
 
 def _diving48(root: Path, fold: int) -> Dataset:
-    videos = next((root / name for name in ("rgb", "videos") if (root / name).is_dir()), root)
+    videos = _below(root, ("rgb", "videos"))
     there = {path.stem: path for path in video_files(videos)}
-    vocabulary = root / "Diving48_vocab.json"
-    records, listed = [], 0
-    labels: set[int] = set()
+    records, missing, listed, classes_needed = [], [], 0, 0
     for split in BOTH:
         path = root / f"Diving48_V2_{split}.json"
-        try:
-            entries: list[dict[str, Any]] = json.loads(path.read_text())
-        except (OSError, json.JSONDecodeError) as error:
-            raise DataError(f"{path}: cannot be read ({error}); --data-root must hold {LAYOUTS['diving48']}") from None
-        for entry in entries:
+        for number, entry in enumerate(_json(path)):
+            try:
+                name, label = str(entry["vid_name"]), int(entry["label"])
+                start, stop = int(entry["start_frame"]), int(entry["end_frame"])
+            except (KeyError, TypeError, ValueError):
+                raise DataError(
+                    f"{path}: entry {number} must have vid_name, label, start_frame and end_frame, got {entry}"
+                ) from None
             listed += 1
-            labels.add(entry["label"])
-            if entry["vid_name"] in there:
-                name, start, stop = entry["vid_name"], entry["start_frame"], entry["end_frame"]
+            classes_needed = max(classes_needed, label + 1)
+            if name in there:
                 film = name.rsplit("_", 1)[0]
                 # Files hold one dive each; the frames listed count from its start.
-                records.append(Record(there[name], entry["label"], split, film, start, stop))
-    classes = tuple(str(label) for label in range(max(labels) + 1))
+                records.append(Record(there[name], label, split, film, start, stop))
+            else:
+                missing.append(name)
+    classes = tuple(map(str, range(classes_needed)))
+    vocabulary = root / "Diving48_vocab.json"
     if vocabulary.is_file():
-        classes = tuple(" ".join(words) for words in json.loads(vocabulary.read_text()))
-    return Dataset("diving48", "Diving48 V2", videos, classes, tuple(records), listed, listed - len(records))
+        classes = tuple(" ".join(words) for words in _json(vocabulary))
+        if len(classes) < classes_needed:
+            raise DataError(f"{vocabulary}: names {len(classes)} classes, but the lists have {classes_needed}")
+    return Dataset("diving48", "Diving48 V2", videos, classes, tuple(records), listed, tuple(missing))
 
 
 def _folder(root: Path, fold: int) -> Dataset:
@@ -384,38 +438,44 @@ def _folder(root: Path, fold: int) -> Dataset:
 
 def _listed(name: str, title: str, root: Path, path: Path) -> Dataset:
     rows = _rows(path, ("path", "split"))
-    classes = tuple(sorted({row["label"] for row in rows if row.get("label")}, key=_natural))
+    classes = tuple(sorted({row["label"] for _, row in rows if row.get("label")}, key=_natural))
     number = {label: i for i, label in enumerate(classes)}
-    records = []
-    held = _held([row["split"] for row in rows])
-    for line, row in enumerate(rows, 2):
-        video = root / row["path"]
-        if not video.is_file():
-            continue
+    records, missing = [], []
+    held = _held([row["split"] for _, row in rows])
+    for where, row in rows:
+        split = _split(row["split"], held, where)
         try:
             start, stop = int(row.get("start") or 0), int(row["stop"]) if row.get("stop") else None
         except ValueError:
-            raise DataError(f"{path}:{line}: start and stop must be whole frame numbers, or empty") from None
-        split = _split(row["split"], held, path, line)
-        records.append(
-            Record(video, number.get(row.get("label", "")), split, row.get("group") or row["path"], start, stop)
-        )
-    return Dataset(name, title, root, classes, tuple(records), len(rows), len(rows) - len(records))
+            raise DataError(f"{where}: start and stop must be whole frame numbers, or empty") from None
+        if start < 0 or (stop is not None and stop <= start):
+            raise DataError(f"{where}: the frames {start} to {stop} are none; stop is exclusive and counts from 0")
+        video = root / row["path"]
+        if video.is_file():
+            label = number.get(row.get("label", ""))
+            records.append(Record(video, label, split, row.get("group") or row["path"], start, stop))
+        else:
+            missing.append(row["path"])
+    return Dataset(name, title, root, classes, tuple(records), len(rows), tuple(missing))
 
 
 def _class_folders(name: str, title: str, root: Path) -> Dataset:
     """train/<class>/*, test/<class>/* (or val)."""
-    there = [name for name in (*SPLITS, *VALIDATION) if name and (root / name).is_dir()]
-    held = _held(there)
-    parts = [(root / part, _split(part, held, root)) for part in there]
+    there = [part for part in (*SPLITS, *VALIDATION) if part and (root / part).is_dir()]
+    held = _held(there, prefer=name == "kinetics400")
+    parts = [(root / part, _split(part, held, str(root))) for part in there]
     if not parts:
         raise DataError(
             f"{root}: has no split; put a csv with path,label,split there, or the videos into train/ and test/"
         )
-    files = [(path, split) for part, split in parts for path in video_files(part)]
-    classes = tuple(sorted({path.parent.name for path, _ in files}))
+    files = [(path, split, part) for part, split in parts for path in video_files(part)]
+    # A video beside the class folders has no label.
+    names = {path: None if path.parent == part else path.parent.name for path, _, part in files}
+    classes = tuple(sorted({label for label in names.values() if label is not None}))
     number = {label: i for i, label in enumerate(classes)}
-    records = tuple(Record(path, number[path.parent.name], split, str(path.relative_to(root))) for path, split in files)
+    records = tuple(
+        Record(path, number.get(names[path] or ""), split, str(path.relative_to(root))) for path, split, _ in files
+    )
     return Dataset(name, title, root, classes, records, len(records))
 
 
@@ -428,34 +488,48 @@ def _embedded(root: Path, embedded: Embedded) -> Dataset:
     return Dataset(dataset.name, dataset.title, root, synthetic.CLASSES, records, dataset.listed, dataset.missing)
 
 
-def _rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
+def _rows(path: Path, needed: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
+    """(where, columns) of each row."""
+    rows = []
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
-            have = reader.fieldnames or []
-            missing = [name for name in needed if name not in have]
-            if missing:
+            have = [name.strip() for name in reader.fieldnames or []]
+            if not {*needed} <= {*have}:
                 raise DataError(
                     f"{path}:1: the csv needs the columns {', '.join(needed)} (label, group, start, stop if known), "
                     f"has {', '.join(have) or 'none'}"
                 )
-            return [{name: (value or "").strip() for name, value in row.items() if name} for row in reader]
+            reader.fieldnames = have
+            for row in reader:
+                where = f"{path}:{reader.line_num}"
+                if None in row or not row[needed[0]]:
+                    wrong = f"{needed[0]} is empty" if None not in row else "more values than columns"
+                    raise DataError(f"{where}: {wrong}; put quotes around a value that holds a comma")
+                rows.append((where, {name: (value or "").strip() for name, value in row.items()}))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as csv ({error}); save it as UTF-8 with commas") from None
+    return rows
 
 
-def _held(texts: Iterable[str]) -> Split:
-    """What a validation split is: the test split of sets that have no other (Kinetics), else unused."""
-    return "unused" if any(SPLITS.get(text.lower()) == "test" for text in texts) else "test"
+def _held(texts: Iterable[str], prefer: bool = False) -> tuple[Split, Split]:
+    """What validation and test splits are.
+
+    A validation split is the test split of sets that have no other, and of those that prefer it; else unused.
+    """
+    names = {text.lower() for text in texts}
+    if names & {*VALIDATION} and (prefer or not any(SPLITS.get(name) == "test" for name in names)):
+        return "test", "unused"
+    return "unused", "test"
 
 
-def _split(text: str, held: Split, path: Path, line: int | None = None) -> Split:
-    if text.lower() in VALIDATION:
-        return held
-    if text.lower() not in SPLITS:
-        where = path if line is None else f"{path}:{line}"
+def _split(text: str, held: tuple[Split, Split], where: str) -> Split:
+    name = text.lower()
+    if name in VALIDATION:
+        return held[0]
+    if name not in SPLITS:
         raise DataError(f"{where}: split must be train or test, got {text}")
-    return SPLITS[text.lower()]
+    return held[1] if SPLITS[name] == "test" else SPLITS[name]
 
 
 def _natural(text: str) -> list[tuple[int, str]]:
@@ -469,8 +543,9 @@ def _known(suffix: str) -> bool:
 
 
 def video_files(root: Path) -> list[Path]:
-    """Video files below a folder, sorted; one pass of os.scandir, so 240,000 files are fine."""
+    """Video files below a folder, sorted, without hidden ones (macOS leaves a `._` twin of each file it copies)."""
     found: list[Path] = []
-    for folder, _, names in os.walk(root, followlinks=True):
-        found += [Path(folder, name) for name in names if _known(Path(name).suffix)]
+    for folder, below, names in os.walk(root, followlinks=True):
+        below[:] = [name for name in below if not name.startswith(".")]
+        found += [Path(folder, name) for name in names if not name.startswith(".") and _known(Path(name).suffix)]
     return sorted(found)

@@ -13,8 +13,8 @@ import sqlite3
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -92,10 +92,7 @@ def index(path: Path) -> Index:
     """
     path = Path(path)
     try:
-        stat = path.stat()
-        # SQLite takes no name that is not UTF-8.
-        name = str(path.absolute()).encode(errors="backslashreplace").decode()
-        identity = (name, stat.st_size, stat.st_mtime_ns)
+        identity = _identify(path)
         known = _MEMORY.get(identity) or _recall(identity)
         if known is None:
             path.open("rb").close()  # rights and open files are no property of the bytes: that verdict is not cached
@@ -116,9 +113,25 @@ def index(path: Path) -> Index:
     return known
 
 
+def cached(paths: Iterable[Path]) -> int:
+    """How many of these files need no decoding, because their index is in the cache."""
+    count = 0
+    with suppress(sqlite3.Error, OSError), closing(_database()) as connection:
+        for path in paths:
+            with suppress(FileNotFoundError):
+                count += _lookup(connection, _identify(path)) is not None
+    return count
+
+
 _Identity = tuple[str, int, int]
 _MEMORY: dict[_Identity, Index | str] = {}
 _told_unwritable = threading.Event()
+
+
+def _identify(path: Path) -> _Identity:
+    stat = path.stat()
+    # SQLite takes no name that is not UTF-8.
+    return (str(path.absolute()).encode(errors="backslashreplace").decode(), stat.st_size, stat.st_mtime_ns)
 
 
 def _decode_index(path: Path) -> Index:
@@ -158,12 +171,15 @@ def _database() -> sqlite3.Connection:
 def _recall(identity: _Identity) -> Index | str | None:
     try:
         with closing(_database()) as connection:
-            row = connection.execute(
-                "select found from videos where path = ? and size = ? and mtime = ?", identity
-            ).fetchone()
+            return _lookup(connection, identity)
     except (sqlite3.Error, OSError) as error:
         _tell_unwritable(error)
         return None
+
+
+def _lookup(connection: sqlite3.Connection, identity: _Identity) -> Index | str | None:
+    query = "select found from videos where path = ? and size = ? and mtime = ?"
+    row = connection.execute(query, identity).fetchone()
     if row is None:
         return None
     try:
