@@ -21,7 +21,6 @@ DEMO = {
     "decoder": {"width": 128, "dropout": 0, "init": "identity", "position": 0.1, "memory_norm": True},
     "contrast": {"queue": 256},
     "frame": {"queue": 256},
-    "compute": {"precision": "bfloat16", "channels_last": True},
 }
 DATA = Data.model_validate({"name": "embedded", "decoded": "memory", "embedded": {"train": 32, "test": 6}})
 ROWS: dict[str, dict[str, Any]] = {
@@ -37,7 +36,7 @@ ROWS: dict[str, dict[str, Any]] = {
 def test_training_step(benchmark: Any, row: str) -> None:
     settings = Settings.model_validate({**DEMO, **ROWS[row]})
     _, records, _ = usable(DATA, "train", labelled=False)
-    footage, model = views.Footage(DATA), FIMA(settings).to(memory_format=torch.channels_last_3d)
+    footage, model = views.Footage(DATA), FIMA(settings)
     dataset = views.Pretraining(records, footage, settings, 2, 0)
     optimizer = torch.optim.AdamW(model.trained(), 2e-3)
     weights = dict.fromkeys(settings.losses, 1.0)
