@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from fima import datasets, video
+from fima import datasets, layouts, video
 from fima.datasets import Data, DataError, Dataset
 
 SHORT = 32  # raw frames of one window of the paper's clips: 16 frames at stride 2
@@ -93,7 +93,7 @@ def detect(root: Path) -> str:
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; name the folder of a data set")
     names = {path.name for path in root.iterdir()}
-    above = datasets.beside(root, *datasets.UCF101_LISTS), datasets.beside(root, *datasets.HMDB51_LISTS)
+    above = layouts.beside(root, *layouts.UCF101_LISTS), layouts.beside(root, *layouts.HMDB51_LISTS)
     own = [lists is not None and lists.is_relative_to(root) for lists in above]
     if own[0]:
         return "ucf101"
@@ -101,13 +101,13 @@ def detect(root: Path) -> str:
         return "hmdb51"
     if "Diving48_V2_train.json" in names:
         return "diving48"
-    for path in datasets.kinetics_lists(root):
+    for path in layouts.kinetics_lists(root):
         with path.open(errors="replace") as file:
             if "youtube_id" in file.readline():
                 return "kinetics400"
         if path.parent == root:
             return "folder"
-    if names & {*datasets.SPLITS, *datasets.VALIDATION}:
+    if names & {*layouts.SPLITS, *layouts.VALIDATION}:
         return "folder"
     return "ucf101" if above[0] else "hmdb51" if above[1] else "kinetics400"
 
@@ -141,11 +141,11 @@ def run(
         try:
             dataset = datasets.load(Data.model_validate({"name": name, "root": root, "fold": fold}))
         except DataError:
-            if not datasets.video_files(root):  # else lists and videos have nothing in common: say what the videos are
+            if not layouts.video_files(root):  # else lists and videos have nothing in common: say what the videos are
                 raise
             dataset = None
     # Lists may name videos outside the folder, or with endings that no other layout looks for.
-    files = sorted({*datasets.video_files(root), *(record.path for record in (dataset.records if dataset else ()))})
+    files = sorted({*layouts.video_files(root), *(record.path for record in (dataset.records if dataset else ()))})
     report = Report(root, dataset.title if dataset else f"{name}: none of the listed videos is there", jobs=jobs)
     if dataset:
         report.listed, report.missing, report.classes = dataset.listed, [*dataset.missing], len(dataset.classes)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fima import datasets, video
+from fima import datasets, layouts, video
 from fima.datasets import Data, DataError, PartialCopy, Record, load
 
 
@@ -405,7 +405,7 @@ def test_class_folders_leave_out_what_is_no_video(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["ucf101", "hmdb51", "kinetics400", "diving48", "folder"])
 def test_what_is_not_there_says_what_should_be(tmp_path: Path, name: str) -> None:
-    says = datasets.LAYOUTS[name]
+    says = layouts.LAYOUTS[name]
     assert refused(Data.model_validate({"name": name})) == (
         f"{name}: no folder is given; name it with --data-root DIR (it holds {says})"
     )
@@ -509,7 +509,7 @@ def test_what_does_not_decode_may_be_fatal(mixed: Data) -> None:
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_scan_tells_of_every_file_and_its_progress(mixed: Data, jobs: int) -> None:
-    paths = datasets.video_files(Path(str(mixed.root))) * 2
+    paths = layouts.video_files(Path(str(mixed.root))) * 2
     told: list[tuple[int, int]] = []
     found = list(datasets.scan(paths, jobs, lambda done, every: told.append((done, every))))
     assert [path for path, _ in found] == paths
