@@ -12,6 +12,7 @@ CLASSES = ("horizontal", "vertical", "rocking", "spin", "pulse", "arms")
 HALF = 10.0  # pixels from the figure's centre to its ends, at scale 1
 ARM = 6.5
 LEG = 6.0
+MARGIN = 16  # pixels of background beyond each side, for the camera to move into
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,11 @@ class Motion:
 
 @dataclass(frozen=True)
 class Look:
-    """The figure at rest."""
+    """The figure at rest.
+
+    Place and size rest at a random point of the oscillation that they show in other classes, so that a single frame
+    is distributed alike under every class; angle and arms are uniform on the circle anyway.
+    """
 
     side: int
     x: float  # pixels
@@ -46,6 +51,7 @@ class Look:
     left: float  # angles of the arms against the body
     right: float
     shade: float  # near black or near white
+    rest: tuple[float, float, float]  # phases of x, y and scale in radians, where they do not move
 
     @staticmethod
     def draw(domain: str, factor: float, side: int, rng: np.random.Generator) -> Look:
@@ -55,7 +61,9 @@ class Look:
         angle, left, right = rng.uniform(0, 2 * np.pi, 3)
         scale = factor * rng.uniform(low, high) * side / 64
         shade = rng.uniform(0.02, 0.08) if rng.random() < 0.5 else rng.uniform(0.92, 0.98)
-        return Look(side, float(x), float(y), float(angle), float(scale), float(left), float(right), float(shade))
+        a, b, c = rng.uniform(0, 2 * np.pi, 3)
+        rest = (float(a), float(b), float(c))
+        return Look(side, float(x), float(y), float(angle), float(scale), float(left), float(right), float(shade), rest)
 
 
 @dataclass(frozen=True)
@@ -72,9 +80,12 @@ class Poses:
 
 def poses(look: Look, labels: list[int], motions: list[Motion], weight: Array, frames: int) -> Poses:
     """The pose over time; a second stage takes over by `weight` [T] from 0 to 1."""
-    stages = [_offsets(label, motion, frames, look.side) for label, motion in zip(labels, motions, strict=True)]
-    first, last = stages[0], stages[-1]
-    dx, dy, turn, grow, wave = (a + weight * (b - a) for a, b in zip(first, last, strict=True))
+    first, *others = [_offsets(label, motion, frames, look) for label, motion in zip(labels, motions, strict=True)]
+    dx, dy, turn, grow, wave = first
+    for last in others:
+        switch = int(np.searchsorted(weight, 0.5))
+        last[2] -= 2 * np.pi * np.round((last[2] - first[2])[switch] / (2 * np.pi))  # turns the short way round
+        dx, dy, turn, grow, wave = first + weight * (last - first)
     return Poses(
         look.x + dx,
         look.y + dy,
@@ -85,33 +96,30 @@ def poses(look: Look, labels: list[int], motions: list[Motion], weight: Array, f
     )
 
 
-def _offsets(label: int, motion: Motion, frames: int, side: int) -> tuple[Array, Array, Array, Array, Array]:
-    """x, y, rotation, log scale and arm angle of a sub-motion, each [T]."""
+def _offsets(label: int, motion: Motion, frames: int, look: Look) -> Array:
+    """[5, T]: x, y, rotation, log scale and arm angle of a sub-motion."""
     t = np.arange(frames, dtype=np.float64)
-    wave = np.sin(2 * np.pi * t / motion.period + motion.phase)
-    still = np.zeros(frames)
-    reach = motion.amplitude
+    pixel = look.side / 64
+    unit = np.array([pixel, pixel, 1 / HALF, 1 / (2 * HALF), 1.2 / ARM])[:, None]
+    out = np.zeros((5, frames))
+    out[[0, 1, 3]] = np.sin(look.rest)[:, None]
     name = CLASSES[label]
-    if name == "horizontal":
-        return reach * side / 64 * wave, still, still, still, still
-    if name == "vertical":
-        return still, reach * side / 64 * wave, still, still, still
-    if name == "rocking":
-        return still, still, reach / HALF * wave, still, still
+    if name != "spin":
+        moved = {"horizontal": 0, "vertical": 1, "rocking": 2, "pulse": 3, "arms": 4}[name]
+        out[moved] = np.sin(2 * np.pi * t / motion.period + motion.phase)
+    out *= motion.amplitude * unit
     if name == "spin":  # half as fast as the oscillations, or its ends outrun the encoder
-        return still, still, motion.direction * np.pi * t / motion.period + motion.phase, still, still
-    if name == "pulse":
-        return still, still, still, reach / (2 * HALF) * wave, still
-    return still, still, still, still, reach / ARM * 1.2 * wave
+        out[2] = motion.direction * np.pi * t / motion.period + motion.phase
+    return out
 
 
 def camera_path(frames: int, jitter: float, rng: np.random.Generator) -> Array:
-    """[T, 2] displacement in pixels: AR(1) with coefficient 0.8."""
+    """[T, 2] displacement in pixels: AR(1) with coefficient 0.8, less than the background's margin."""
     steps = rng.normal(0, 1, (frames, 2)) * jitter
     path = np.zeros((frames, 2))
     for t in range(1, frames):
         path[t] = 0.8 * path[t - 1] + steps[t]
-    return path
+    return np.clip(path, 1 - MARGIN, MARGIN - 1)
 
 
 def draw(
@@ -125,9 +133,8 @@ def draw(
 ) -> tuple[NDArray[np.uint8], Array, Array]:
     """Pixels [T, S, S, 3] uint8, coverage by the figure and by the distractors [T, S, S] in [0, 1]."""
     side, frames = look.side, len(camera)
-    margin = 16
-    texture = background(side + 2 * margin, theme, domain, rng)
-    canvas = _shift(texture, camera, side, margin)
+    texture = background(side + 2 * MARGIN, theme, domain, rng)
+    canvas = _shift(texture, camera, side)
     grid = np.arange(side) + 0.5
     x = grid[None, None, :] - camera[:, 0, None, None]
     y = grid[None, :, None] - camera[:, 1, None, None]
@@ -136,8 +143,9 @@ def draw(
         place, angle = rng.uniform(0, side, 2), rng.uniform(0, 2 * np.pi)
         speed, radius = rng.uniform(0.6, 1.4), rng.uniform(2.5, 4) * side / 64
         t = np.arange(frames)[:, None, None]
-        cx = (place[0] + speed * np.cos(angle) * t) % side
-        cy = (place[1] + speed * np.sin(angle) * t) % side
+        lap = side + 2 * radius  # it leaves the frame before it comes back on the other side
+        cx = (place[0] + radius + speed * np.cos(angle) * t) % lap - radius
+        cy = (place[1] + radius + speed * np.sin(angle) * t) % lap - radius
         blobs = np.maximum(blobs, np.clip(radius - np.hypot(x - cx, y - cy) + 0.5, 0, 1))
     blob_shade = rng.uniform(0.02, 0.08) if rng.random() < 0.5 else rng.uniform(0.92, 0.98)
     cover = coverage(pose, x, y)
@@ -206,11 +214,11 @@ def background(side: int, theme: int | None, domain: str, rng: np.random.Generat
     return np.clip(tint + texture + grain, 0.2, 0.8)
 
 
-def _shift(texture: Array, camera: Array, side: int, margin: int) -> Array:
+def _shift(texture: Array, camera: Array, side: int) -> Array:
     """[T, side, side, 3] windows of a texture, displaced by the camera, bilinear."""
     out = np.empty((len(camera), side, side, 3))
-    for t, (dx, dy) in enumerate(np.clip(camera, -margin + 1, margin - 1)):
-        x, y = margin - dx, margin - dy
+    for t, (dx, dy) in enumerate(camera):
+        x, y = MARGIN - dx, MARGIN - dy
         i, j = int(np.floor(y)), int(np.floor(x))
         a, b = y - i, x - j
         part = texture[i : i + side + 1, j : j + side + 1]
