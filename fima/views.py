@@ -44,6 +44,8 @@ class Sample:
 class Footage:
     """Reads records: whole decoded videos kept in memory up to a bound, or streamed from the files.
 
+    A video beyond the bound is read as far as it is asked for, every time; its pixels are the same.
+
     Args:
         data: `decoded` chooses; `memory_gib` bounds what is kept.
     """
@@ -55,7 +57,7 @@ class Footage:
 
     def frames(self, record: Record) -> int:
         """Raw frames of the record."""
-        length = len(self._whole(record.path)) if self.in_memory else video.index(record.path).frames
+        length = video.index(record.path).frames
         stop = length if record.stop is None else min(record.stop, length)
         if stop <= record.start:
             raise video.VideoError(
@@ -66,8 +68,6 @@ class Footage:
 
     def size(self, record: Record) -> tuple[int, int]:
         """Height and width in pixels."""
-        if self.in_memory:
-            return self._whole(record.path).shape[1], self._whole(record.path).shape[2]
         index = video.index(record.path)
         return index.height, index.width
 
@@ -76,24 +76,30 @@ class Footage:
 
         In memory they come whole, to be cropped in a batch; streamed they come cropped and resized by swscale.
         """
-        if self.in_memory:
-            whole = self._whole(record.path)
+        whole = self._whole(record.path) if self.in_memory else None
+        if whole is not None:
             return [whole[torch.from_numpy(numbers + record.start)] for numbers in frames]
-        union = np.unique(np.concatenate([numbers.ravel() for numbers in frames]))
-        places = [np.searchsorted(union, numbers).tolist() for numbers in frames]
+        union = np.unique(np.concatenate(frames))
+        places = [np.searchsorted(union, numbers) for numbers in frames]
+        raw = (union + record.start).tolist()
+        if self.in_memory:
+            part = video.read(record.path, raw)[0]
+            return [part[torch.from_numpy(place)] for place in places]
         wanted = [
-            video.Crop(crop.x0, crop.y0, crop.x1, crop.y1, size, tuple(place))
+            video.Crop(crop.x0, crop.y0, crop.x1, crop.y1, size, tuple(place.tolist()))
             for crop, place in zip(crops, places, strict=True)
         ]
-        return video.read(record.path, (union + record.start).tolist(), wanted)
+        return video.read(record.path, raw, wanted)
 
-    def _whole(self, path: Path) -> Tensor:
+    def _whole(self, path: Path) -> Tensor | None:
+        """The decoded video; None where there is no room for it."""
         if path not in self._kept:
-            decoded = video.read_all(path)
-            if decoded.nbytes > self._room:
-                return decoded
-            self._room -= decoded.nbytes
-            self._kept[path] = decoded
+            index = video.index(path)
+            size = index.frames * index.height * index.width * 3
+            if size > self._room:
+                return None
+            self._kept[path] = video.read_all(path)
+            self._room -= size
         return self._kept[path]
 
 
