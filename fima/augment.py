@@ -43,7 +43,10 @@ class Crop:
 
 
 def draw_crop(height: int, width: int, augment: Augment, rng: np.random.Generator) -> Crop:
-    """RandomResizedCrop and flip: area `scale_min` to `scale_max` of the frame, ratio 3/4 to 4/3."""
+    """RandomResizedCrop and flip: area `scale_min` to `scale_max` of the frame, ratio 3/4 to 4/3.
+
+    Where ten draws do not fit into the frame, it is the largest square in the middle.
+    """
     flip = bool(rng.random() < augment.flip)
     for _ in range(10):
         area = height * width * rng.uniform(augment.scale_min, augment.scale_max)
