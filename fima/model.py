@@ -63,7 +63,7 @@ class FIMA(nn.Module):
     Args:
         settings: the experiment.
 
-    Views (see `fima.augment`), B videos, all normalised:
+    Views (made by `fima.views`), B videos, all normalised:
         source, target: [B, 3, T, H, W] RGB clips.
         source_box, target_box: [B, 4] crop boxes in the original frame.
         source_difference, target_difference: [B, 3, T, H, W], only if VD or Pix is on.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fima import backbones
+from fima.backbones import i3d
 from fima.backbones.conv import Conv3d, trusted
 from fima.config import Backbone
 
@@ -72,6 +74,16 @@ def test_real_clips_have_the_shape_that_is_foretold(name: str, size: tuple[int, 
     expected = backbones.feature_shape(Backbone.model_validate({"name": name}), size[0], size[1])
     assert features.shape[:4] == (2, *expected[:3])
     assert features.isfinite().all()
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 3, 7])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_i3d_pads_as_tensorflow_does_the_larger_half_behind(kernel: int, stride: int) -> None:
+    for n in range(1, 12):
+        total = max((math.ceil(n / stride) - 1) * stride + kernel - n, 0)
+        front, behind = total // 2, math.ceil(total / 2)
+        pads = i3d.same((n, 5, 1), (kernel, 1, 1), (stride, 1, 1))  # the last axis comes first
+        assert pads == [0, 0, 0, 0, front, behind]
 
 
 # --- weights of a file ---
