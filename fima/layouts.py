@@ -329,7 +329,7 @@ def _class_folders(name: str, title: str, root: Path) -> Dataset:
 
 def embedded_set(root: Path, embedded: Embedded) -> Dataset:
     dataset = _listed("embedded", synthetic.title(embedded), root, root / "records.csv")
-    number = {dataset.classes.index(label): i for i, label in enumerate(synthetic.CLASSES)}
+    number = {i: synthetic.CLASSES.index(label) for i, label in enumerate(dataset.classes)}
     records = tuple(
         Record(r.path, number[cast(int, r.label)], r.split, r.group, r.start, r.stop) for r in dataset.records
     )

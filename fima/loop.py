@@ -88,7 +88,7 @@ def read_checkpoint(path: Path) -> State:
     """
     try:
         state: State = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, UnpicklingError) as error:
+    except (RuntimeError, EOFError, OSError, UnpicklingError, LookupError, ValueError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(f"{path}: cannot be read ({reason}); delete its folder to start again") from error
     return state

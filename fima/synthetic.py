@@ -177,8 +177,7 @@ def _video(job: _Job) -> list[dict[str, str | int]]:
     pixels, figure, others = drawing.draw(look, pose, camera, theme, embedded.distractors, embedded.domain, rng)
     name = f"{job.split}_{job.number:05d}"
     path = job.folder / "videos" / f"{name}.mp4"
-    # Lossless but for halved colour: x264's lossy choices differ between processors and even between runs.
-    video.write(path, pixels, crf=0)
+    video.write(path, pixels, crf=12)
     np.savez_compressed(
         path.with_suffix(".npz"),
         mask=drawing.shrink(figure, GRID),

@@ -448,7 +448,7 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 
 def write(path: Path, frames: NDArray[np.uint8], fps: int = 25, crf: int = 18) -> None:
-    """Encode [T, H, W, 3] uint8 as H.264; the same frames give the same bytes, and a kill leaves no half file.
+    """Encode [T, H, W, 3] uint8 as H.264; the same frames give the same bytes on any CPU, and a kill leaves no half file.
 
     Args:
         path: ends in .mp4 or another container that takes H.264; even height and width.
@@ -464,13 +464,14 @@ def write(path: Path, frames: NDArray[np.uint8], fps: int = 25, crf: int = 18) -
         raise VideoError(f"{path}: takes [T, H, W, 3] uint8 with even H and W, got {list(shape)} {frames.dtype}")
     part = path.with_name(f".{os.getpid()}.{path.name}")
     options = {"crf": str(crf), "preset": "medium", "threads": "1", "flags": "+bitexact"}
+    options["x264-params"] = "cpu-independent=1"  # else AVX-512 code decides otherwise from one run to the next
     try:
         with av.open(str(part.absolute()), "w", options={"fflags": "+bitexact"}) as container:
             stream = container.add_stream("libx264", rate=fps, options=options)
             stream.height, stream.width = shape[1:3]
             stream.pix_fmt = "yuv420p"
-            for array in frames:
-                container.mux(stream.encode(VideoFrame.from_ndarray(np.ascontiguousarray(array), format="rgb24")))
+            for planes in _yuv420(frames):
+                container.mux(stream.encode(VideoFrame.from_ndarray(planes, format="yuv420p")))
             container.mux(stream.encode(None))
         part.replace(path)
     except (FFmpegError, OSError, ValueError) as error:
@@ -478,3 +479,17 @@ def write(path: Path, frames: NDArray[np.uint8], fps: int = 25, crf: int = 18) -
         raise VideoError(f"{path}: cannot be written ({reason})") from None
     finally:
         part.unlink(missing_ok=True)
+
+
+def _yuv420(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """[T, H, W, 3] RGB to the planes [T, 3 H / 2, W] of BT.601, limited range; integers, so the same on any CPU."""
+    count, height, width, _ = frames.shape
+    red, green, blue = (frames[..., i].astype(np.int32) for i in range(3))
+    luma = (66 * red + 129 * green + 25 * blue + 128 >> 8) + 16
+    red, green, blue = (
+        plane.reshape(count, height // 2, 2, width // 2, 2).sum((2, 4)) for plane in (red, green, blue)
+    )  # four times their mean
+    u = (-38 * red - 74 * green + 112 * blue + 512 >> 10) + 128
+    v = (112 * red - 94 * green - 18 * blue + 512 >> 10) + 128
+    flat = np.concatenate([plane.reshape(count, -1) for plane in (luma, u, v)], axis=1)
+    return flat.astype(np.uint8).reshape(count, height * 3 // 2, width)

@@ -180,7 +180,7 @@ def test_other_videos_need_another_version(two_stage: list[Film], tmp_path: Path
         truth = film.truth
         masks = truth["mask"].mean(), truth["distractor_mask"].mean()
         found += [film.pixels.mean(), film.pixels.std(), *masks, truth["switch"], truth["period"].sum()]
-    old = [2, 136.483, 25.441, 11.569, 0, 40, 36.637, 134.454, 31.208, 8.467, 2.288, 37, 39.458]
+    old = [2, 136.890, 25.177, 11.569, 0, 40, 36.637, 134.722, 31.208, 8.467, 2.288, 37, 39.458]
     assert found == pytest.approx(old, rel=1e-3)
 
 
@@ -416,7 +416,7 @@ def test_knobs_act_and_leave_the_rest_of_the_video(tmp_path: Path) -> None:
     assert np.array_equal(busy.truth["mask"], plain.truth["mask"])
     free = np.kron(busy.truth["distractor_mask"] == 0, np.ones((2, 2), bool))
     gap = np.abs(busy.pixels.astype(int) - plain.pixels).max(-1)
-    assert gap[free].mean() < 0.1 < 20 < gap[~free].mean()
+    assert gap[free].mean() < 5 < 20 < gap[~free].mean()  # below: what the coding lost
 
     assert not one(tmp_path, jitter=0).truth["camera"].any()
     assert np.allclose(one(tmp_path, jitter=1.4).truth["camera"], 2 * plain.truth["camera"])

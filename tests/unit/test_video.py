@@ -651,7 +651,7 @@ def test_a_write_that_fails_keeps_what_was_there(tmp_path: Path, monkeypatch: py
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(video.np, "ascontiguousarray", stop)
+        patch.setattr(video.VideoFrame, "from_ndarray", stop)
         video.write(path, pictures(3))
     assert path.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [path]
