@@ -448,7 +448,7 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 
 def write(path: Path, frames: NDArray[np.uint8], fps: int = 25, crf: int = 18) -> None:
-    """Encode [T, H, W, 3] uint8 as H.264; the same frames give the same bytes on any CPU, and a kill leaves no half file.
+    """Encode [T, H, W, 3] uint8 as H.264: equal frames give equal bytes on any CPU, and a kill leaves no half file.
 
     Args:
         path: ends in .mp4 or another container that takes H.264; even height and width.
