@@ -24,7 +24,7 @@ TIMES = re.compile(r"second|environment|attempt|started|ended|pid|gpu_days|devic
 @contextmanager
 def started(cwd: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """fima-ablate in a process of its own, in its own group so that a kill reaches all of it."""
-    command = [sys.executable, "-m", "ablations.cli", *arguments]
+    command = [sys.executable, "-m", "ablations.cli", *arguments, *(["--jobs", "2"] if "run" in arguments else [])]
     with subprocess.Popen(
         command, cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     ) as process:

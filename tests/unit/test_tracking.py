@@ -128,10 +128,11 @@ class Held:
         return [(point.step, point.value) for point in self.client.get_metric_history(run.info.run_id, name)]
 
     def summary(self) -> list[Any]:
-        """Everything that must not change when it is mirrored again."""
+        """Everything that must not change when it is mirrored again; a parent ends when its last command does."""
         return sorted(
-            (run.info.run_id, run.info.status, run.info.end_time, sorted(run.data.params.items()),
-             sorted(run.data.tags.items()), [(name, self.points(run, name)) for name in sorted(run.data.metrics)])
+            (run.info.run_id, run.info.status, run.info.end_time if "uid" in run.data.tags else None,
+             sorted(run.data.params.items()), sorted(run.data.tags.items()),
+             [(name, self.points(run, name)) for name in sorted(run.data.metrics)])
             for run in self.runs
         )  # fmt: skip
 
