@@ -12,6 +12,7 @@ CLASSES = ("horizontal", "vertical", "rocking", "spin", "pulse", "arms")
 HALF = 10.0  # pixels from the figure's centre to its ends, at scale 1
 ARM = 6.5
 LEG = 6.0
+TILT = 0.2  # radians that a figure at rest may lean
 MARGIN = 16  # pixels of background beyond each side, for the camera to move into
 
 
@@ -39,30 +40,31 @@ class Motion:
 class Look:
     """The figure at rest.
 
-    Place and size rest at a random point of the oscillation that they show in other classes, so that a single frame
-    is distributed alike under every class; angle and arms are uniform on the circle anyway.
+    Place, angle and size rest at a random point of the oscillation that they show in other classes, and arms point
+    anywhere, so that a single frame is distributed alike under every class but spin, which alone turns upside down.
     """
 
     side: int
     x: float  # pixels
     y: float
-    angle: float  # radians
+    angle: float  # radians, near upright
     scale: float
     left: float  # angles of the arms against the body
     right: float
     shade: float  # near black or near white
-    rest: tuple[float, float, float]  # phases of x, y and scale in radians, where they do not move
+    rest: tuple[float, float, float, float]  # phases of x, y, angle and scale in radians, where they do not move
 
     @staticmethod
     def draw(domain: str, factor: float, side: int, rng: np.random.Generator) -> Look:
         low, high = (1.0, 1.3) if domain == "source" else (0.85, 1.2)
         centre, spread = side / 2, side / 10
         x, y = rng.uniform(centre - spread, centre + spread, 2)
-        angle, left, right = rng.uniform(0, 2 * np.pi, 3)
+        angle = rng.uniform(-TILT, TILT)
+        left, right = rng.uniform(0, 2 * np.pi, 2)
         scale = factor * rng.uniform(low, high) * side / 64
         shade = rng.uniform(0.02, 0.08) if rng.random() < 0.5 else rng.uniform(0.92, 0.98)
-        a, b, c = rng.uniform(0, 2 * np.pi, 3)
-        rest = (float(a), float(b), float(c))
+        a, b, c, d = rng.uniform(0, 2 * np.pi, 4)
+        rest = (float(a), float(b), float(c), float(d))
         return Look(side, float(x), float(y), float(angle), float(scale), float(left), float(right), float(shade), rest)
 
 
@@ -102,7 +104,7 @@ def _offsets(label: int, motion: Motion, frames: int, look: Look) -> Array:
     pixel = look.side / 64
     unit = np.array([pixel, pixel, 1 / HALF, 1 / (2 * HALF), 1.2 / ARM])[:, None]
     out = np.zeros((5, frames))
-    out[[0, 1, 3]] = np.sin(look.rest)[:, None]
+    out[:4] = np.sin(look.rest)[:, None]
     name = CLASSES[label]
     if name != "spin":
         moved = {"horizontal": 0, "vertical": 1, "rocking": 2, "pulse": 3, "arms": 4}[name]

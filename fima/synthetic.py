@@ -1,8 +1,8 @@
 """Embedded videos: rendered on first use, with controlled motion, true masks and motion labels.
 
-An articulated figure moves over a background that is unique to each video and says nothing about the class; every
-class shows the figure at any angle, size, place and arm position, and equally often, so that one frame does not give
-the class away.
+An articulated figure moves over a background that is unique to each video and says nothing about the class; the
+classes show it equally often at any place, size, lean and arm position, so that one frame does not give the class away
+(but for a figure upside down, which spins).
 Two-stage videos show two sub-motions in turn, each a record of its own: what moves changes over time, which is what
 FIMA's temporal weak alignment is about. Importing this module imports no torch.
 """
