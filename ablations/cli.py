@@ -141,7 +141,7 @@ def run(
 
     console = Console(stderr=True)
     for line in planned.lines():
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, soft_wrap=True)
     truth = Store(store.resolve())
     _render(planned, console)
     tracker = _tracker(truth, planned) if track else None
@@ -161,7 +161,7 @@ def run(
     if tracker:
         tracker.attach(paths)
     for lines in outcome.lines():
-        console.print(lines, highlight=False)
+        console.print(lines, highlight=False, soft_wrap=True)
     if outcome.failed:
         raise typer.Exit(FAILED)
 
@@ -369,7 +369,9 @@ def _render(planned: Plan, console: Console) -> None:
         if synthetic.folder(embedded).is_dir():
             continue
         console.print(
-            f"rendering {synthetic.title(embedded)} videos into {synthetic.folder(embedded)}", highlight=False
+            f"rendering {synthetic.title(embedded)} videos into {synthetic.folder(embedded)}",
+            highlight=False,
+            soft_wrap=True,
         )
         with Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),

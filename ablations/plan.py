@@ -101,9 +101,14 @@ class Plan:
             f"{what}, profile {self.profile.profile}, "
             f"seed{'s' if len(self.seeds) > 1 else ''} {', '.join(map(str, self.seeds))}",
             f"{counts['rows']} rows need {counts['pretrainings']} distinct pre-trainings per seed",
-            f"{counts['pretrainings_total']} pre-trainings instead of {counts['pretrainings_without_sharing']}, "
-            f"{counts['stages']} stages instead of {counts['stages_without_sharing']}: the others are shared",
         ]
+        if counts["stages"] < counts["stages_without_sharing"]:
+            out.append(
+                f"{counts['pretrainings_total']} pre-trainings instead of {counts['pretrainings_without_sharing']}, "
+                f"{counts['stages']} stages instead of {counts['stages_without_sharing']}: the others are shared"
+            )
+        else:
+            out.append(f"{counts['stages']} stages, none of them shared")
         if done is not None:
             out.append(f"{sum(uid in done for uid in self.stages)} of {counts['stages']} stages are done")
         if every_stage:

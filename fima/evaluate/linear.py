@@ -104,12 +104,14 @@ def _predict(
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits
 
     clips = train.shape[1]
     scaler = StandardScaler()
     x = scaler.fit_transform(train.reshape(-1, train.shape[-1]).astype(np.float64))
     probe = LogisticRegression(C=penalty, max_iter=ITERATIONS)
-    with warnings.catch_warnings():
+    # One thread: products this small are 8 times slower on two, and sums would depend on their number.
+    with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore", ConvergenceWarning)  # a weak penalty on separable data need not converge
         probe.fit(x, labels.repeat(clips))
     y = scaler.transform(test.reshape(-1, test.shape[-1]).astype(np.float64))
