@@ -111,9 +111,9 @@ def _shared(table: Table, columns: Sequence[Column]) -> list[bool]:
         ours = [edge for cell in cells if cell.mean is not None for edge in _edges(cell)]
         theirs = [cell.paper for cell in cells if cell.paper is not None]
         fits.append(not ours or not theirs or _fits((min(ours), max(ours)), theirs))
-    points = not table.reduced and all(fit for fit, column in zip(fits, columns, strict=True) if column.unit == "%")
+    points = not table.departs and all(fit for fit, column in zip(fits, columns, strict=True) if column.unit == "%")
     return [
-        True if column.unit == "×" else points if column.unit == "%" else fit and not table.reduced
+        True if column.unit == "×" else points if column.unit == "%" else fit and not table.departs
         for fit, column in zip(fits, columns, strict=True)
     ]
 

@@ -189,7 +189,8 @@ def _rules(table: Table) -> list[str]:
     for verdict in table.verdicts:
         if verdict.rule and verdict.kind not in kinds.setdefault(verdict.rule, []):
             kinds[verdict.rule].append(verdict.kind)
-    limit = ["A verdict speaks of this reduced scale only."] if table.verdicts and table.reduced else []
+    what = "this reduced scale" if table.reduced else "these settings and videos"
+    limit = [f"A verdict speaks of {what} only."] if table.verdicts and table.departs else []
     return limit + [f"Rule for {', '.join(names)}: {rule}." for rule, names in kinds.items()]
 
 
@@ -333,7 +334,7 @@ def as_csv(table: Table) -> str:
             fields += [column.data, column.paper_data, cell.paper, cell.mean, cell.std, cell.half, cell.n]
             fields += [int(cell.best), " ".join(map(str, seeds)), " ".join(repr(cell.values[seed]) for seed in seeds)]
             fields += ["; ".join(f"seed {seed}: {why}" for seed, why in sorted(cell.missing.items())), column.chance]
-            fields += ["; ".join(column.protocols), column.same_as or "", int(table.reduced)]
+            fields += ["; ".join(column.protocols), column.same_as or "", int(table.departs)]
             writer.writerow(["" if part is None else part for part in fields])
     return out.getvalue()
 

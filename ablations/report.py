@@ -25,6 +25,7 @@ CODE = Path(__file__).resolve().parents[1]
 KINDS = {"lin": "linear probe, top-1 %", "ft": "fine-tuning, top-1 %"}
 ROLES = {"ucf101": "UCF101", "hmdb51": "HMDB51"}
 NAMES = {"ucf101": "UCF101", "hmdb51": "HMDB51", "kinetics400": "Kinetics-400", "diving48": "Diving48 V2"}
+BROKEN_SHOWN = 5  # videos that a note names
 RELATIVE, ALL_PARAMETERS = "gpu_days/relative", "parameters/all"  # derived columns
 
 
@@ -174,6 +175,32 @@ class _Results:
         return [self._failures[uid] for uid in self.plan.stages if uid in self._failures]
 
     @property
+    def partial(self) -> list[str]:
+        """Data sets of which listed videos are missing, as the stages found them."""
+        found: dict[str, None] = {}
+        for uid, result in self._used():
+            if result.get("missing"):
+                there, listed = result["listed"] - result["missing"], result["listed"]
+                name = self.plan.stages[uid].config["where"]["data"]["name"]
+                found[f"partial copy of {NAMES.get(name, name)}: {there:,} of {listed:,} listed videos"] = None
+        return list(found)
+
+    @property
+    def broken(self) -> list[str]:
+        """One line per video that a stage left out because it does not decode."""
+        return list({line: None for _, result in self._used() for line in result.get("broken", [])})
+
+    def _used(self) -> list[tuple[str, dict[str, Any]]]:
+        """Results of the stages asked for and of those that they need, in the order of the plan."""
+        used: set[str] = set()
+        waiting = list(self._read)
+        while waiting:
+            uid = waiting.pop()
+            used.add(uid)
+            waiting += [need for need in self.plan.stages[uid].needs if need not in used]
+        return [(uid, result) for uid in self.plan.stages if uid in used and (result := self.store.result(uid))]
+
+    @property
     def environments(self) -> list[Mapping[str, Any]]:
         """The distinct machines and versions that the results came from."""
         found: list[Mapping[str, Any]] = []
@@ -221,13 +248,14 @@ def _table(rows: Sequence[PlannedRow], plan: Plan, store: Store, command: str, c
         profile_title=profile.title,
         reduced=profile.reduced,
         scale=profile.scale,
+        changes=_changes(plan, results),
         command=command,
         commit=commit,
         seeds=tuple(seeds),
         columns=tuple(columns),
         rows=shown,
         data=data,
-        notes=(*notes, *_general_notes(columns, shown, seeds, rows, omitted)),
+        notes=(*notes, *_general_notes(columns, shown, seeds, rows, omitted), *_broken_note(results.broken)),
         scaled=_scaled(rows, profile.rule),
         departures=_departures(rows),
         verdicts=tuple(_judge(claim, shown, columns) for claim in study.claims),
@@ -235,6 +263,21 @@ def _table(rows: Sequence[PlannedRow], plan: Plan, store: Store, command: str, c
         omitted=omitted,
         environments=tuple(results.environments),
     )
+
+
+# Overrides that say where videos lie and how they are read: no departure from a recipe.
+PLACES = ("root", "broken", "memory_gib")
+
+
+def _changes(plan: Plan, results: _Results) -> tuple[str, ...]:
+    """What departs from the profile: settings that the command changes, and videos that are not there."""
+    names = [text.partition("=")[0].strip() for text in plan.overrides]
+    changed = [
+        text
+        for text, name in zip(plan.overrides, names, strict=True)
+        if not (name.startswith("data.") and name.rpartition(".")[2] in PLACES)
+    ]
+    return (*([f"the command sets {' '.join(changed)}"] if changed else []), *results.partial)
 
 
 def _paper(study: Study) -> str:
@@ -425,6 +468,15 @@ def _general_notes(
     return notes
 
 
+def _broken_note(broken: Sequence[str]) -> list[str]:
+    if not broken:
+        return []
+    shown = "; ".join(broken[:BROKEN_SHOWN])
+    more = f"; and {len(broken) - BROKEN_SHOWN} more" if len(broken) > BROKEN_SHOWN else ""
+    count = f"{len(broken)} video{'s' if len(broken) > 1 else ''}"
+    return [f"Left out because nothing can be read of them: {count}: {shown}{more}."]
+
+
 def _scaled(rows: Sequence[PlannedRow], rule: Mapping[str, Any]) -> tuple[Scaled, ...]:
     changes = {
         (change.name, change.paper, change.value): Scaled(
@@ -468,6 +520,9 @@ def _judge(claim: Claim, rows: Sequence[Row], columns: Sequence[Column]) -> stat
     kind = next(name for name in ("best", "worst", "better", "equal", "ratio") if getattr(claim, name))
     if column is None:
         return stats.unmeasured(claim.says, claim.metric, kind, f"{claim.metric} is not measured here")
+    if column.same_as is not None:
+        reason = f"one data set plays both UCF101 and HMDB51 here, so {claim.metric} repeats {column.same_as}"
+        return stats.unmeasured(claim.says, claim.metric, kind, reason)
     values = {row.label: row.cells[claim.metric].values for row in rows}
     others = [row.label for row in rows]
     if claim.equal:

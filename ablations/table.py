@@ -9,6 +9,7 @@ from typing import Any, Literal
 from ablations.stats import LEVEL, Verdict, summarise
 
 REDUCED = "reduced scale: not a reproduction of the paper's numbers"
+CHANGED = "not the paper's recipe: not a reproduction of the paper's numbers"
 Better = Literal["higher", "lower"]
 
 
@@ -97,8 +98,8 @@ class Table:
     paper: str  # "Table 3d of Zhu et al., ACM MM 2023"
     profile: str
     profile_title: str
-    reduced: bool
-    scale: str  # what is reduced, one line
+    reduced: bool  # the profile is below the paper's scale
+    scale: str  # of the profile: what is reduced, one line
     command: str
     commit: str  # with "+dirty" where the working tree differed
     seeds: tuple[int, ...]
@@ -112,7 +113,13 @@ class Table:
     failures: tuple[str, ...] = ()  # one line per failed stage
     omitted: tuple[str, ...] = ()  # metrics of the study that this plan does not measure
     environments: tuple[Mapping[str, Any], ...] = ()
+    changes: tuple[str, ...] = ()  # what departs from the profile: settings of the command, videos that are not there
     level: float = LEVEL
+
+    @property
+    def departs(self) -> bool:
+        """Whether this is something else than what the paper did."""
+        return self.reduced or bool(self.changes)
 
     @property
     def visible(self) -> tuple[Column, ...]:
@@ -126,14 +133,16 @@ class Table:
 
     @property
     def warning(self) -> str:
-        """What every file carries at reduced scale."""
-        return REDUCED if self.reduced else ""
+        """What every file carries at reduced scale, or where the command or the videos depart from the recipe."""
+        return REDUCED if self.reduced else CHANGED if self.changes else ""
 
     @property
     def scale_line(self) -> str:
         """The warning and what is reduced; empty at full scale with nothing to say."""
         said = self.scale.removeprefix("reduced: ") if self.reduced else self.scale
-        return "; ".join(part for part in (self.warning, said) if part)
+        if self.changes and said:
+            said = f"otherwise {said}"
+        return "; ".join(part for part in (self.warning, *self.changes, said) if part)
 
     def has_paper(self, column: Column) -> bool:
         return any(row.cells[column.metric].paper is not None for row in self.rows)

@@ -50,6 +50,11 @@ def usable(data: Data, split: str, labelled: bool) -> tuple[datasets.Dataset, li
     return dataset, records, problems
 
 
+def copy_of(dataset: datasets.Dataset, problems: list[str]) -> dict[str, Any]:
+    """What of a data set is not there or does not decode, as it goes into results."""
+    return {"listed": dataset.listed, "missing": len(dataset.missing), "broken": problems}
+
+
 def run(
     settings: Settings,
     data: Data,
@@ -82,7 +87,7 @@ def run(
     """
     device = distributed.start()
     torch.manual_seed(seed)
-    _, records, problems = usable(data, "train", labelled=False)
+    dataset, records, problems = usable(data, "train", labelled=False)
     optim = settings.optim
     steps = loop.total_steps(optim, len(records))
     model = FIMA(settings).to(device)
@@ -108,7 +113,7 @@ def run(
 
     footage = views.Footage(data)
     parts = backbones.feature_shape(settings.backbone, settings.clip.frames, settings.augment.size)[1]
-    dataset = views.Pretraining(records, footage, settings, parts, seed)
+    samples_of = views.Pretraining(records, footage, settings, parts, seed)
     rank, world = distributed.rank(), distributed.world()
     keys = views.training_keys(len(records), optim.batch, steps, seed, start, rank, world)
     step_model: nn.Module = model
@@ -131,7 +136,7 @@ def run(
         }
 
     model.train()
-    for step, samples in enumerate(views.batches(dataset, keys, footage, workers), start):
+    for step, samples in enumerate(views.batches(samples_of, keys, footage, workers), start):
         batch = views.pretraining_views(samples, settings, footage, device)
         rate = loop.learning_rate(optim, step, steps, per_epoch)
         loop.set_learning_rate(optimizer, rate)
@@ -157,7 +162,7 @@ def run(
         "steps": steps,
         "videos": len(records),
         "devices": world,
-        "broken": problems,
+        **copy_of(dataset, problems),
         "final": final,
         "seconds": seconds,
         "seconds_per_step": seconds / steps,

@@ -15,7 +15,7 @@ from fima import augment, distributed, loop, views
 from fima.config import Optim, Settings
 from fima.datasets import Data
 from fima.evaluate.features import chunks, encode, prepared, uniform_features
-from fima.pretrain import Progress, usable
+from fima.pretrain import Progress, copy_of, usable
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def run(
         "train_videos": len(train),
         "classes": len({record.label for record in train}),
         "steps": steps,
-        "broken": problems + bad,
+        **copy_of(dataset, problems + bad),
         "predictions": predicted,
         "seconds": spent + time.monotonic() - began,
     }

@@ -16,7 +16,7 @@ from fima import augment, distributed, loop, views
 from fima.config import Settings
 from fima.datasets import Data, Record
 from fima.model import PRECISION, pooled
-from fima.pretrain import Progress, usable
+from fima.pretrain import Progress, copy_of, usable
 
 FILE = "features.npz"
 CHUNK = 8  # videos read together
@@ -161,6 +161,6 @@ def extract(
         "classes": len(dataset.classes),
         "clips": count,
         "channels": int(everything.shape[-1]),
-        "broken": problems,
+        **copy_of(dataset, problems),
         "seconds": spent + time.monotonic() - began,
     }

@@ -363,7 +363,9 @@ def planned(
         cells: dict[str, dict[int, Any]] = {metric: {} for metric in metrics}
         for seed in seeds:
             pretrain = f"pretrain-{label}-{seed}"
-            stages[pretrain] = SimpleNamespace(uid=pretrain, needs=(), title=f"pre-training of {label}, seed {seed}")
+            where = {"where": {"data": {"name": "ucf101"}}}
+            title = f"pre-training of {label}, seed {seed}"
+            stages[pretrain] = SimpleNamespace(uid=pretrain, needs=(), title=title, config=where)
             for metric, key in metrics.items():
                 kind, _, role = metric.partition("/")
                 uid = f"{kind}-{'ucf101' if same_data else role}-{label}-{seed}" if role else pretrain
@@ -411,6 +413,30 @@ def test_build_reads_cells_protocol_chance_scale_and_departures() -> None:
     assert "fima-ablate run studies/table11_cost.yaml --profile demo --seeds 0,1 optim.steps=3" in text
 
 
+def test_what_departs_from_the_profile_is_said_in_every_file() -> None:
+    plan = planned({"lin/ucf101": "top1"})
+    plan.profile.reduced, plan.profile.scale = False, "the paper's: 200 epochs"
+    plan.overrides = ("data.root=/videos", "data.ucf101.root=/more", "data.broken=fatal")
+    results = {"lin-ucf101-VD-0": LINEAR, "pretrain-VD-0": {"listed": 13320, "missing": 0, "broken": []}}
+    table = built(plan, results)
+    assert (table.warning, table.scale_line, table.departs) == ("", "the paper's: 200 epochs", False)
+    plan.overrides = ("data.root=/videos", "optim.steps=1")
+    table = built(
+        plan, {**results, "pretrain-VD-0": {"listed": 13320, "missing": 13237, "broken": ["a.avi: is empty"]}}
+    )
+    said = (
+        "not the paper's recipe: not a reproduction of the paper's numbers; the command sets optim.steps=1; "
+        "partial copy of UCF101: 83 of 13,320 listed videos; otherwise the paper's: 200 epochs"
+    )
+    assert table.scale_line == said
+    for text in (render.markdown(table), render.as_csv(table), render.as_json(table), render.text(table)):
+        assert said in text
+    assert "not a reproduction" in render.latex(table)
+    assert "Left out because nothing can be read of them: 1 video: a.avi: is empty." in render.markdown(table)
+    plan.profile.reduced = True
+    assert built(plan, results).warning == REDUCED
+
+
 def test_missing_results_are_counted_by_reason_and_failures_listed() -> None:
     plan = planned({"lin/ucf101": "top1"}, ("a", "b", "c"), ({}, {}, {}))
     table = built(plan, {"lin-ucf101-a-0": LINEAR}, {"pretrain-b-0": "the loss is not finite"})
@@ -428,6 +454,9 @@ def test_one_data_set_in_both_roles_is_shown_once_and_said() -> None:
     both = built(planned(metrics, paper=paper, same_data=True), {"lin-ucf101-VD-0": LINEAR})
     assert [column.metric for column in both.visible] == ["lin/ucf101"]
     assert "lin/hmdb51 (as lin/ucf101)" in render.markdown(both)
+    told = planned(metrics, same_data=True, claims=[claim(metric="lin/hmdb51", best="DC")])
+    (verdict,) = built(told, {f"lin-ucf101-{label}-0": LINEAR for label in ("VD", "DC")}).verdicts
+    assert verdict.words.startswith("undecided: one data set plays both UCF101 and HMDB51 here")
     assert "41.2" in render.as_csv(both) and "41.2" not in body(render.latex(both))[3]
     apart = built(planned(metrics, paper=paper), {})
     assert [column.data for column in apart.visible] == ["embedded two-stage (source)", "embedded two-stage (transfer)"]
