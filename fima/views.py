@@ -6,7 +6,7 @@ and switching a loss on draws nothing away from another view.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -227,7 +227,7 @@ def _label(record: Record) -> int:
 
 
 def batches(
-    dataset: Dataset[Sample], keys: Sequence[Sequence[tuple[int, int]]], footage: Footage, workers: int
+    dataset: Dataset[Sample], keys: Iterable[Sequence[tuple[int, int]]], footage: Footage, workers: int
 ) -> Iterator[list[Sample]]:
     """Samples of each batch of (epoch, video) keys, in order, read ahead by `workers` processes (0: in this one).
 
@@ -252,8 +252,10 @@ def epoch_order(videos: int, seed: int, epoch: int) -> list[int]:
 
 def training_keys(
     videos: int, batch: int, steps: int, seed: int, start: int = 0, rank: int = 0, world: int = 1
-) -> list[list[tuple[int, int]]]:
+) -> Iterator[list[tuple[int, int]]]:
     """(epoch, video) of each remaining step for this rank; the rest of an epoch that fills no batch is left out.
+
+    One epoch's order is held at a time: 100 epochs of Kinetics-400 are 24 million pairs.
 
     Raises:
         ValueError: a batch needs more videos than there are, or does not divide over the devices.
@@ -265,15 +267,17 @@ def training_keys(
     if batch % world:
         raise ValueError(f"optim.batch must be a multiple of the {world} devices, got {batch}")
     per_epoch, share = videos // batch, batch // world
-    keys, known = [], -1
-    order: list[int] = []
-    for step in range(start, steps):
-        epoch, place = divmod(step, per_epoch)
-        if epoch != known:
-            order, known = epoch_order(videos, seed, epoch), epoch
-        first = place * batch + rank * share
-        keys.append([(epoch, number) for number in order[first : first + share]])
-    return keys
+
+    def keys() -> Iterator[list[tuple[int, int]]]:
+        order: list[int] = []
+        for step in range(start, steps):
+            epoch, place = divmod(step, per_epoch)
+            if place == 0 or not order:
+                order = epoch_order(videos, seed, epoch)
+            first = place * batch + rank * share
+            yield [(epoch, number) for number in order[first : first + share]]
+
+    return keys()
 
 
 def pixels(samples: list[Sample], chosen: slice, footage: Footage, size: int, device: torch.device) -> Tensor:

@@ -57,7 +57,7 @@ class Tiny(nn.Sequential):
 
 
 def usable(data: Data, split: str, labelled: bool) -> tuple[SimpleNamespace, list[Record], list[str]]:
-    return SimpleNamespace(classes=("a", "b")), RECORDS, []
+    return SimpleNamespace(classes=("a", "b"), listed=len(RECORDS), missing=()), RECORDS, []
 
 
 @pytest.fixture(autouse=True)

@@ -146,9 +146,9 @@ def test_every_clip_of_a_sample_is_drawn_on_its_own(records: list[Record]) -> No
 def test_workers_and_resuming_change_no_sample(records: list[Record]) -> None:
     data = data_of(decoded="stream")
     dataset = dataset_of(records, "vv", "fra", data=data)
-    keys = views.training_keys(6, 2, 5, 0)
+    keys = list(views.training_keys(6, 2, 5, 0))
     whole = list(views.batches(dataset, keys, dataset.footage, 0))
-    rest = views.training_keys(6, 2, 5, 0, start=3)
+    rest = list(views.training_keys(6, 2, 5, 0, start=3))
     resumed = list(views.batches(dataset, rest, dataset.footage, 2))
     assert (len(whole), len(resumed)) == (5, 2)
     for one, other in zip(whole[3:], resumed, strict=True):
@@ -186,13 +186,13 @@ def test_steps_cut_epochs_into_batches_and_ranks_share_each_batch(videos: int, d
             views.training_keys(videos, batch, 1, 0, world=world)
         return
     steps, start = 2 * (videos // batch) + 1, draw.draw(st.integers(0, 4))
-    whole = views.training_keys(videos, batch, steps, 0)
+    whole = list(views.training_keys(videos, batch, steps, 0))
     assert [len(keys) for keys in whole] == [batch] * steps
     for epoch in range(2):
         seen = [number for keys in whole for e, number in keys if e == epoch]
         assert seen == views.epoch_order(videos, 0, epoch)[: videos // batch * batch]
-    assert views.training_keys(videos, batch, steps, 0, start) == whole[start:]
-    shares = [views.training_keys(videos, batch, steps, 0, 0, rank, world) for rank in range(world)]
+    assert list(views.training_keys(videos, batch, steps, 0, start)) == whole[start:]
+    shares = [list(views.training_keys(videos, batch, steps, 0, 0, rank, world)) for rank in range(world)]
     assert [[key for keys in step for key in keys] for step in zip(*shares, strict=True)] == whole
 
 
