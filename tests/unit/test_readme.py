@@ -1,0 +1,58 @@
+"""What README shows must work: its study loads, its commands parse, its files exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from ablations import cli, spec
+from fima.config import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [line.partition("#")[0].strip() for line in README.splitlines() if line.startswith("fima-ablate ")]
+
+
+def test_the_study_is_one(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    path = tmp_path / "my_temperature.yaml"
+    path.write_text(text, encoding="utf-8")
+    study = spec.load_study(path)
+    assert [row.label for row in study.rows] == ["0.05", "0.1", "0.2"]
+    assert [row.default for row in study.rows] == [False, True, False]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_parse(command: str) -> None:
+    _, name, *words = shlex.split(command)
+    found: Any = get_command(cli.app).commands[name]  # type: ignore[attr-defined]
+    if name == "data":
+        name, *words = words
+        found = found.commands[name]
+    with found.make_context(name, words) as context:  # refuses what is no option
+        for word in context.params.get("words") or []:
+            if "=" not in word and word != "all":
+                assert spec.find_study(word).is_file()
+
+
+def test_cited_files_exist() -> None:
+    cited = set(re.findall(r"`((?:fima|ablations|tests|studies)/[\w/.]+\.\w+)`", README)) - {
+        "studies/my_temperature.yaml"
+    }
+    assert len(cited) > 6
+    assert [path for path in sorted(cited) if not (ROOT / path).is_file()] == []
+
+
+def test_settings_of_the_example_are_settings() -> None:
+    (text,) = re.findall(r"Settings\.model_validate\((\{.*?\})\)\n", README)
+    settings = Settings.model_validate(eval(text))
+    assert settings.backbone.name == "r2plus1d"
+
+
+def test_no_placeholder_is_left() -> None:
+    assert re.findall(r"@[A-Z_]+@", README) == []
