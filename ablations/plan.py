@@ -357,13 +357,14 @@ class _Planner:
         return self._digests[path]
 
     def _identity(self, data: Data) -> dict[str, Any]:
-        """What of the data alters a result: the list of videos, and whether they are read whole or cropped first."""
+        """What of the data alters a result: the videos, what short ones do, whether they are read whole or cropped."""
         key = data.model_dump_json()
         if key not in self._identities:
             self._identities[key] = {
                 "fingerprint": datasets.fingerprint(data),
                 "name": data.name,
                 "decoded": data.decoded,
+                "short": data.short,
             }
         return self._identities[key]
 

@@ -25,7 +25,7 @@ CODE = Path(__file__).resolve().parents[1]
 KINDS = {"lin": "linear probe, top-1 %", "ft": "fine-tuning, top-1 %"}
 ROLES = {"ucf101": "UCF101", "hmdb51": "HMDB51"}
 NAMES = {"ucf101": "UCF101", "hmdb51": "HMDB51", "kinetics400": "Kinetics-400", "diving48": "Diving48 V2"}
-BROKEN_SHOWN = 5  # videos that a note names
+NAMED = 5  # videos that a note names
 RELATIVE, ALL_PARAMETERS = "gpu_days/relative", "parameters/all"  # derived columns
 
 
@@ -185,10 +185,9 @@ class _Results:
                 found[f"partial copy of {NAMES.get(name, name)}: {there:,} of {listed:,} listed videos"] = None
         return list(found)
 
-    @property
-    def broken(self) -> list[str]:
-        """One line per video that a stage left out because it does not decode."""
-        return list({line: None for _, result in self._used() for line in result.get("broken", [])})
+    def videos(self, kind: str) -> list[str]:
+        """One line per video that the stages found "broken" or "short"."""
+        return list({line: None for _, result in self._used() for line in result.get(kind, [])})
 
     def _used(self) -> list[tuple[str, dict[str, Any]]]:
         """Results of the stages asked for and of those that they need, in the order of the plan."""
@@ -255,7 +254,7 @@ def _table(rows: Sequence[PlannedRow], plan: Plan, store: Store, command: str, c
         columns=tuple(columns),
         rows=shown,
         data=data,
-        notes=(*notes, *_general_notes(columns, shown, seeds, rows, omitted), *_broken_note(results.broken)),
+        notes=(*notes, *_general_notes(columns, shown, seeds, rows, omitted), *_video_notes(results, rows)),
         scaled=_scaled(rows, profile.rule),
         departures=_departures(rows),
         verdicts=tuple(_judge(claim, shown, columns) for claim in study.claims),
@@ -468,13 +467,22 @@ def _general_notes(
     return notes
 
 
-def _broken_note(broken: Sequence[str]) -> list[str]:
-    if not broken:
-        return []
-    shown = "; ".join(broken[:BROKEN_SHOWN])
-    more = f"; and {len(broken) - BROKEN_SHOWN} more" if len(broken) > BROKEN_SHOWN else ""
-    count = f"{len(broken)} video{'s' if len(broken) > 1 else ''}"
-    return [f"Left out because nothing can be read of them: {count}: {shown}{more}."]
+def _video_notes(results: _Results, rows: Sequence[PlannedRow]) -> list[str]:
+    """Videos that are broken or short, counted and named."""
+    skipped = all(data.short == "skip" for data in rows[0].resolved.data.values())
+    notes = []
+    for kind, what in (
+        ("broken", "left out, for nothing can be read of them"),
+        (
+            "short",
+            "left out, for a clip spans more frames" if skipped else "shorter than a clip, so that frames repeat",
+        ),
+    ):
+        lines = results.videos(kind)
+        if lines:
+            more = f"; and {len(lines) - NAMED} more" if len(lines) > NAMED else ""
+            notes.append(f"{len(lines)} video{'s' * (len(lines) > 1)} {what}: {'; '.join(lines[:NAMED])}{more}.")
+    return notes
 
 
 def _scaled(rows: Sequence[PlannedRow], rule: Mapping[str, Any]) -> tuple[Scaled, ...]:

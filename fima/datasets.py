@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -38,6 +38,9 @@ class Data(Frozen):
     fold: int = Field(1, ge=1, le=3, description="official split of UCF101 and HMDB51")
     limit: int | None = Field(None, ge=1, description="videos per split, spread over the classes; none: all")
     broken: Literal["skip", "fatal"] = Field("skip", description="what a video that does not decode does")
+    short: Literal["loop", "skip", "fatal"] = Field(
+        "loop", description="what a video with fewer frames than a clip spans does: repeat them, stay out, or stop all"
+    )
     decoded: Literal["stream", "memory"] = Field(
         "stream", description="read clips from the files, or keep decoded videos in memory (small sets)"
     )
@@ -89,30 +92,62 @@ def fingerprint(data: Data) -> str:
     return load(data).fingerprint()
 
 
-def readable(data: Data, records: Sequence[Record]) -> tuple[list[Record], list[str]]:
-    """The records whose video decodes, and one line for each video that does not.
+@dataclass(frozen=True)
+class Problems:
+    """One line per video that is not as it should be.
+
+    Attributes:
+        broken: left out, for nothing can be read of them.
+        short: they have fewer frames than a clip spans; `Data.short` says what became of them.
+    """
+
+    broken: tuple[str, ...] = ()
+    short: tuple[str, ...] = ()
+
+    def __add__(self, other: Problems) -> Problems:
+        return Problems(self.broken + other.broken, self.short + other.short)
+
+
+def readable(data: Data, records: Sequence[Record], span: int = 1) -> tuple[list[Record], Problems]:
+    """The records that can be used, and what is wrong with those that cannot, or only in part.
 
     The first call decodes each video once and keeps its index; later ones only look it up.
 
+    Args:
+        data: says what broken and short videos do.
+        records: to be looked at.
+        span: raw frames that a clip spans.
+
     Raises:
-        DataError: a video is broken and `data.broken` is fatal.
+        DataError: a video is broken or short, and `data.broken` or `data.short` is fatal.
     """
     found = dict(scan([*dict.fromkeys(record.path for record in records)]))
     good: list[Record] = []
-    problems: dict[str, None] = {}  # a video that several records share is named once
+    broken: dict[str, None] = {}  # a video that several records share is named once
+    short: dict[str, None] = {}
     for record in records:
         index = found[record.path]
         if isinstance(index, str):
-            problems[index] = None
-        elif record.start >= index.frames:
+            broken[index] = None
+            continue
+        end = index.frames if record.stop is None else min(record.stop, index.frames)
+        if record.start >= end:
             stop = "the end" if record.stop is None else record.stop
-            problems[f"{record.path}: frames {record.start} to {stop} are listed, but {index.frames} decode"] = None
-        else:
-            good.append(record)
-    if problems and data.broken == "fatal":
-        more = f"; {len(problems) - 1} more are broken" if len(problems) > 1 else ""
-        raise DataError(f"{next(iter(problems))}{more}; data.broken=skip leaves them out")
-    return good, sorted(problems)
+            broken[f"{record.path}: frames {record.start} to {stop} are listed, but {index.frames} decode"] = None
+            continue
+        if end - record.start < span:
+            short[f"{record.path}: {end - record.start} frames, but a clip spans {span}"] = None
+            if data.short == "skip":
+                continue
+        good.append(record)
+    for lines, fatal, way in (
+        (broken, data.broken == "fatal", "data.broken=skip leaves them out"),
+        (short, data.short == "fatal", "data.short=loop repeats their frames, skip leaves them out"),
+    ):
+        if lines and fatal:
+            more = f"; {len(lines) - 1} more like it" if len(lines) > 1 else ""
+            raise DataError(f"{next(iter(lines))}{more}; {way}")
+    return good, Problems(tuple(sorted(broken)), tuple(sorted(short)))
 
 
 def scan(

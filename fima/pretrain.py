@@ -19,29 +19,32 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fima import backbones, datasets, distributed, loop, losses, views
-from fima.config import Settings
+from fima.config import Clip, Settings
 from fima.datasets import Data, Record
 from fima.model import FIMA
 
 Progress = Callable[[int, int, dict[str, float]], None]
 
 
-def usable(data: Data, split: str, labelled: bool) -> tuple[datasets.Dataset, list[Record], list[str]]:
-    """A data set, the records of a split that decode, and one line per video that does not.
+def usable(
+    data: Data, split: str, clip: Clip, labelled: bool
+) -> tuple[datasets.Dataset, list[Record], datasets.Problems]:
+    """A data set, the records of a split that can be used, and what is wrong with others.
 
     Without labels each file is one record from its first to its last frame: pre-training sees the whole video, even
     where a list cuts it into labelled segments.
 
     Raises:
-        datasets.DataError: nothing is left, or videos are broken and `data.broken` is fatal.
+        datasets.DataError: nothing is left, or videos are broken or short and that is fatal.
     """
     dataset = datasets.load(data)
-    records, problems = datasets.readable(data, dataset.split(split))
+    records = dataset.split(split)
     if labelled:
         records = [record for record in records if record.label is not None]
     else:
         whole = {record.path: replace(record, label=None, start=0, stop=None) for record in records}
         records = list(whole.values())
+    records, problems = datasets.readable(data, records, clip.frames * clip.stride)
     if not records:
         raise datasets.DataError(
             f"{dataset.root}: no {'labelled ' if labelled else ''}video of the {split} split of {dataset.title} "
@@ -50,9 +53,10 @@ def usable(data: Data, split: str, labelled: bool) -> tuple[datasets.Dataset, li
     return dataset, records, problems
 
 
-def copy_of(dataset: datasets.Dataset, problems: list[str]) -> dict[str, Any]:
-    """What of a data set is not there or does not decode, as it goes into results."""
-    return {"listed": dataset.listed, "missing": len(dataset.missing), "broken": problems}
+def copy_of(dataset: datasets.Dataset, problems: datasets.Problems) -> dict[str, Any]:
+    """What of a data set is not there, broken or short, as it goes into results."""
+    counts = {"listed": dataset.listed, "missing": len(dataset.missing)}
+    return {**counts, "broken": list(problems.broken), "short": list(problems.short)}
 
 
 def run(
@@ -87,7 +91,7 @@ def run(
     """
     device = distributed.start()
     torch.manual_seed(seed)
-    dataset, records, problems = usable(data, "train", labelled=False)
+    dataset, records, problems = usable(data, "train", settings.clip, labelled=False)
     optim = settings.optim
     steps = loop.total_steps(optim, len(records))
     model = FIMA(settings).to(device)

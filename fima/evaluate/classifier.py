@@ -109,8 +109,8 @@ def run(
     """
     device = distributed.start()
     torch.manual_seed(seed)
-    dataset, train, problems = usable(data, "train", labelled=True)
-    _, test, bad = usable(data, "test", labelled=True)
+    dataset, train, problems = usable(data, "train", settings.clip, labelled=True)
+    _, test, bad = usable(data, "test", settings.clip, labelled=True)
     optim = recipe.optim
     if optim.batch > len(train):  # a small labelled set is trained in one batch an epoch
         optim = optim.model_copy(update={"batch": len(train)})

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fima import augment, distributed, loop, views
 from fima.config import Settings
-from fima.datasets import Data, Record
+from fima.datasets import Data, Problems, Record
 from fima.model import PRECISION, pooled
 from fima.pretrain import Progress, copy_of, usable
 
@@ -116,9 +116,9 @@ def extract(
     device = distributed.start()
     backbone = prepared(backbone, settings, device).eval()
     splits: dict[str, list[Record]] = {}
-    problems: list[str] = []
+    problems = Problems()
     for split in ("train", "test"):
-        dataset, splits[split], bad = usable(data, split, labelled=True)
+        dataset, splits[split], bad = usable(data, split, settings.clip, labelled=True)
         problems += bad
     records = splits["train"] + splits["test"]
     journal = loop.Journal(folder, 1, checkpoint_seconds)

@@ -35,7 +35,7 @@ ROWS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("row", ROWS)
 def test_training_step(benchmark: Any, row: str) -> None:
     settings = Settings.model_validate({**DEMO, **ROWS[row]})
-    _, records, _ = usable(DATA, "train", labelled=False)
+    _, records, _ = usable(DATA, "train", settings.clip, labelled=False)
     footage, model = views.Footage(DATA), FIMA(settings)
     dataset = views.Pretraining(records, footage, settings, 2, 0)
     optimizer = torch.optim.AdamW(model.trained(), 2e-3)

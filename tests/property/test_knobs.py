@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from fima import augment, backbones, clips, datasets, loop, pretrain, synthetic, video, views
 from fima.augment import Crop
-from fima.config import Finetune, Linear, Retrieval, Settings
+from fima.config import Clip, Finetune, Linear, Retrieval, Settings
 from fima.datasets import Data, Record
 from fima.evaluate import classifier, features, finetune, linear, retrieval
 from fima.model import FIMA
@@ -56,8 +56,10 @@ class Tiny(nn.Sequential):
         super().__init__(nn.Conv3d(3, 8, 4, 4, bias=False), nn.BatchNorm3d(8), nn.ReLU(), nn.Conv3d(8, 8, (1, 2, 2)))
 
 
-def usable(data: Data, split: str, labelled: bool) -> tuple[SimpleNamespace, list[Record], list[str]]:
-    return SimpleNamespace(classes=("a", "b"), listed=len(RECORDS), missing=()), RECORDS, []
+def usable(
+    data: Data, split: str, clip: Clip, labelled: bool
+) -> tuple[SimpleNamespace, list[Record], datasets.Problems]:
+    return SimpleNamespace(classes=("a", "b"), listed=len(RECORDS), missing=()), RECORDS, datasets.Problems()
 
 
 @pytest.fixture(autouse=True)
@@ -400,7 +402,7 @@ def records(data: Data) -> Any:
 
 def survivors(data: Data) -> Any:
     try:
-        return len(datasets.readable(data, list(datasets.load(data).records))[0])
+        return len(datasets.readable(data, list(datasets.load(data).records), span=9)[0])  # videos have 8 frames
     except datasets.DataError as error:
         return str(error)
 
@@ -432,6 +434,7 @@ def test_every_setting_of_data_acts(videos: Path) -> None:
         "fold": (records, ucf101, 2),
         "limit": (records, plain, 1),
         "broken": (survivors, plain, "fatal"),
+        "short": (survivors, plain, "skip"),
         "decoded": (footage, plain, "memory"),
         "memory_gib": (footage, memory, 1e-9),
     }

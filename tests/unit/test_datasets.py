@@ -489,22 +489,32 @@ def test_what_does_not_decode_is_skipped_by_name(mixed: Data) -> None:
     good, problems = datasets.readable(mixed, load(mixed).records)
     assert [(record.path.name, record.start) for record in good] == [("good.mp4", 0), ("good.mp4", 19)]
     root = mixed.root
-    assert problems == [
+    assert problems.short == ()
+    assert problems.broken == (
         f"{root}/bad.mp4: is no readable video (Invalid data found when processing input); "
         "replace the file or leave the video out",
         f"{root}/good.mp4: frames 20 to the end are listed, but 20 decode",
         f"{root}/late.mp4: frames 30 to 40 are listed, but 20 decode",
-    ]
+    )
 
 
 def test_what_does_not_decode_may_be_fatal(mixed: Data) -> None:
     fatal = mixed.model_copy(update={"broken": "fatal"})
-    with pytest.raises(
-        DataError, match=r"good\.mp4: frames 20 .*; 2 more are broken; data\.broken=skip leaves them out"
-    ):
+    with pytest.raises(DataError, match=r"good\.mp4: frames 20 .*; 2 more like it; data\.broken=skip leaves them out"):
         datasets.readable(fatal, load(fatal).records)
     sound = [record for record in load(fatal).records if record.path.name == "good.mp4" and record.start < 20]
-    assert datasets.readable(fatal, sound) == (sound, [])
+    assert datasets.readable(fatal, sound) == (sound, datasets.Problems())
+
+
+def test_short_videos_are_named_and_repeat_stay_out_or_stop_all(mixed: Data) -> None:
+    records = [record for record in load(mixed).records if record.path.name == "good.mp4" and record.start < 20]
+    lines = tuple(f"{mixed.root}/good.mp4: {frames} frames, but a clip spans 6" for frames in (1, 5))
+    assert len(datasets.readable(mixed, records, 5)[1].short) == 1
+    assert datasets.readable(mixed, records, 6) == (records, datasets.Problems((), lines))
+    good, problems = datasets.readable(mixed.model_copy(update={"short": "skip"}), records, 6)
+    assert (good, problems.short) == ([], lines)
+    with pytest.raises(DataError, match=r"good\.mp4: 5 frames, .*; 1 more like it; data\.short=loop repeats"):
+        datasets.readable(mixed.model_copy(update={"short": "fatal"}), records, 6)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from fima import datasets, pretrain
-from fima.config import Settings
+from fima.config import Clip, Settings
 from fima.datasets import Data
 
 SMALL = {
@@ -107,8 +107,8 @@ def test_streamed_data_read_by_workers_equal_those_read_here(tmp_path: Path) -> 
 
 def test_pre_training_sees_each_video_whole_once() -> None:
     data = Data.model_validate(DATA)
-    _, records, _ = pretrain.usable(data, "train", labelled=False)
-    _, stages, _ = pretrain.usable(data, "train", labelled=True)
+    _, records, _ = pretrain.usable(data, "train", Clip(), labelled=False)
+    _, stages, _ = pretrain.usable(data, "train", Clip(), labelled=True)
     assert len(records) == 12
     assert len(stages) == 24
     assert all(record.label is None and record.start == 0 and record.stop is None for record in records)

@@ -49,7 +49,7 @@ def test_cited_files_exist() -> None:
 
 
 def test_settings_of_the_example_are_settings() -> None:
-    (text,) = re.findall(r"Settings\.model_validate\((\{.*?\})\)\n", README)
+    (text,) = re.findall(r"Settings\.model_validate\(\s*(\{.*?\})\s*\)\n", README, re.DOTALL)
     settings = Settings.model_validate(eval(text))
     assert settings.backbone.name == "r2plus1d"
 

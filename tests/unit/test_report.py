@@ -348,7 +348,7 @@ def planned(
 
     def data(domain: str) -> SimpleNamespace:
         embedded = SimpleNamespace(set="two-stage", domain=domain)
-        return SimpleNamespace(name="embedded", embedded=embedded, limit=None, root=None)
+        return SimpleNamespace(name="embedded", embedded=embedded, limit=None, root=None, short="loop")
 
     roles = {
         "pretrain": data("source"),
@@ -422,7 +422,16 @@ def test_what_departs_from_the_profile_is_said_in_every_file() -> None:
     assert (table.warning, table.scale_line, table.departs) == ("", "the paper's: 200 epochs", False)
     plan.overrides = ("data.root=/videos", "optim.steps=1")
     table = built(
-        plan, {**results, "pretrain-VD-0": {"listed": 13320, "missing": 13237, "broken": ["a.avi: is empty"]}}
+        plan,
+        {
+            **results,
+            "pretrain-VD-0": {
+                "listed": 13320,
+                "missing": 13237,
+                "broken": ["a.avi: is empty"],
+                "short": ["b.avi: 9 frames, but a clip spans 32"],
+            },
+        },
     )
     said = (
         "not the paper's recipe: not a reproduction of the paper's numbers; the command sets optim.steps=1; "
@@ -432,7 +441,9 @@ def test_what_departs_from_the_profile_is_said_in_every_file() -> None:
     for text in (render.markdown(table), render.as_csv(table), render.as_json(table), render.text(table)):
         assert said in text
     assert "not a reproduction" in render.latex(table)
-    assert "Left out because nothing can be read of them: 1 video: a.avi: is empty." in render.markdown(table)
+    text = render.markdown(table)
+    assert "1 video left out, for nothing can be read of them: a.avi: is empty." in text
+    assert "1 video shorter than a clip, so that frames repeat: b.avi: 9 frames, but a clip spans 32." in text
     plan.profile.reduced = True
     assert built(plan, results).warning == REDUCED
 
