@@ -6,7 +6,6 @@ Nothing heavy is imported at the top: `--help` answers at once.
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
 import warnings
@@ -17,7 +16,7 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import TaskID
+    from rich.progress import Progress, TaskID
 
     from ablations.plan import Plan
     from ablations.store import Store
@@ -144,6 +143,7 @@ def run(
         console.print(line, highlight=False, soft_wrap=True)
     truth = Store(store.resolve())
     _render(planned, console)
+    _index(planned, console)
     tracker = _tracker(truth, planned) if track else None
     try:
         outcome = engine.run(
@@ -305,20 +305,17 @@ def check(
     Exit code: 0 all is well, 1 something was found, 2 bad input.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from fima import check as checking
+    from fima.datasets import cores
 
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        console=Console(stderr=True), transient=True,
-    ) as bar:  # fmt: skip
+    with _bar(Console(stderr=True)) as bar:
         task = bar.add_task("reading videos", total=None)
 
         def show(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        found = checking.run(root, name, jobs or os.cpu_count() or 1, show, fold)
+        found = checking.run(root, name, jobs or cores(), show, fold)
     if as_json:
         print(json.dumps(found.as_json(), indent=2, ensure_ascii=False))
     else:
@@ -347,9 +344,12 @@ def _seeds(text: str | None) -> list[int] | None:
     if text is None:
         return None
     try:
-        return sorted({int(part) for part in text.split(",")})
+        found = sorted({int(part) for part in text.split(",")})
+        if found[0] < 0:
+            raise ValueError
+        return found
     except ValueError:
-        raise ValueError(f"--seeds takes whole numbers with commas, such as 0,1,2; got {text}") from None
+        raise ValueError(f"--seeds takes whole numbers from 0 up with commas, such as 0,1,2; got {text}") from None
 
 
 def _tracker(store: Store, planned: Plan) -> Any:
@@ -358,11 +358,38 @@ def _tracker(store: Store, planned: Plan) -> Any:
     return Tracker(store, planned, command=shlex.join(["fima-ablate", *sys.argv[1:]]))
 
 
-def _render(planned: Plan, console: Console) -> None:
-    """Render embedded videos that are not there yet, once, before stages ask for them."""
+def _bar(console: Console) -> Progress:
+    """A line that shows how far something is, and goes when it is done."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from fima import synthetic
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=console, transient=True,
+    )  # fmt: skip
+
+
+def _index(planned: Plan, console: Console) -> None:
+    """Index real videos once, with all cores and in sight, before stages ask for them one by one."""
+    from fima import datasets
+
+    used = {data.model_dump_json(): data for row in planned.rows for data in row.resolved.data.values()}
+    paths: dict[Path, None] = {}
+    for data in used.values():
+        if data.name != "embedded":
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", datasets.PartialCopy)  # said when the plan was made
+                paths |= dict.fromkeys(record.path for record in datasets.load(data).records)
+    if not paths:
+        return
+    with _bar(console) as bar:
+        task = bar.add_task("looking up videos, decoding new ones once", total=len(paths))
+        for _ in datasets.scan(list(paths), datasets.cores(), lambda done, total: bar.update(task, completed=done)):
+            pass
+
+
+def _render(planned: Plan, console: Console) -> None:
+    """Render embedded videos that are not there yet, once, before stages ask for them."""
+    from fima import datasets, synthetic
 
     used = {data.embedded for row in planned.rows for data in row.resolved.data.values() if data.name == "embedded"}
     for embedded in sorted(used, key=str):
@@ -373,16 +400,13 @@ def _render(planned: Plan, console: Console) -> None:
             highlight=False,
             soft_wrap=True,
         )
-        with Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-            console=console, transient=True,
-        ) as bar:  # fmt: skip
+        with _bar(console) as bar:
             task = bar.add_task("videos", total=None)
 
             def show(done: int, total: int, bar: Progress = bar, task: TaskID = task) -> None:
                 bar.update(task, completed=done, total=total)
 
-            synthetic.render(embedded, on_progress=show, jobs=os.cpu_count() or 1)
+            synthetic.render(embedded, on_progress=show, jobs=datasets.cores())
 
 
 def _report(planned: Plan, store: Store, reports: Path, only_measured: bool = False) -> dict[str, list[Path]]:

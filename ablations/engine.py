@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from ablations import worker
 from ablations.display import Display, span
 from ablations.store import Busy, Store
+from fima.datasets import cores
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -113,11 +114,6 @@ def environment() -> dict[str, Any]:
         "cores": cores(),
         **_commit(),
     }
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def _cpu() -> str:

@@ -47,6 +47,8 @@ def run(job: Job, pipe: connection.Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     os.environ.update(job.variables)
+    for name in ("RANK", "WORLD_SIZE"):  # of whoever started the command: a stage is one process
+        os.environ.pop(name, None)
     store, uid = Store(job.root), job.stage.uid
     try:
         with store.lock(uid):

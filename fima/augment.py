@@ -153,7 +153,7 @@ def colour_matrix(drawn: Tensor) -> Tensor:
 
 def blur_matrix(sigma: Tensor, size: int) -> Tensor:
     """Gaussian blur along an axis as [N, size, size] matrices: kernel a tenth of the axis and odd, reflected ends."""
-    reach = max(1, round(size / 20))  # 11 at 224: the paper's kernel of 23
+    reach = max(1, size // 20)  # 11 at 224: the paper's kernel of 23; 5 at 112: 11
     offset = torch.arange(-reach, reach + 1)
     kernel = torch.exp(-0.5 * (offset / sigma[:, None]) ** 2)
     kernel = kernel / kernel.sum(-1, keepdim=True)

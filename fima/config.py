@@ -160,6 +160,17 @@ class Optim(Frozen):
     epochs: int = Field(200, ge=1, description="passes over the videos")
     steps: int | None = Field(None, ge=1, description="stop after so many steps; the schedule ends there too")
 
+    def active(self) -> dict[str, Any]:
+        """What can alter the result, as plain JSON data."""
+        data = self.model_dump(mode="json")
+        if self.steps is not None:
+            del data["epochs"]
+        if self.schedule != "steps":
+            del data["milestones"]
+        if self.schedule == "constant":
+            del data["per"]
+        return data
+
 
 class Compute(Frozen):
     """Arithmetic. It alters results in the last digits, so it is part of an experiment."""
@@ -236,6 +247,7 @@ class Settings(Frozen):
         on it.
         """
         data = self.model_dump(mode="json")
+        data["optim"] = self.optim.active()
         data["losses"] = [loss for loss in ("vv", "vd", "pix", "fra") if loss in self.losses]
         data["weights"] = {loss: data["weights"][loss] for loss in data["losses"]}
         if not self.uses("pix"):

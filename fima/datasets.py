@@ -5,25 +5,29 @@ Importing this module imports no torch and opens no file.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from fima import layouts, synthetic
-from fima.config import Frozen
+from fima.config import Clip, Frozen
 from fima.layouts import BOTH, LAYOUTS, DataError, Dataset, Record
 from fima.synthetic import Embedded
 
 if TYPE_CHECKING:
     from fima.video import Index
 
-__all__ = ["Data", "DataError", "Dataset", "PartialCopy", "Record", "fingerprint", "load", "readable", "scan"]
+__all__ = [
+    "Data", "DataError", "Dataset", "PartialCopy", "Problems", "Record", "copy_of", "cores", "fingerprint", "load",
+    "readable", "scan", "usable",
+]  # fmt: skip
 
 
 class PartialCopy(UserWarning):
@@ -84,12 +88,17 @@ def load(data: Data) -> Dataset:
     return dataset
 
 
-def fingerprint(data: Data) -> str:
-    """What identifies the videos. Embedded ones are identified by their settings, without rendering them."""
+def fingerprint(data: Data, pretraining: bool = False) -> str:
+    """What identifies the videos. Embedded ones are identified by their settings, without rendering them.
+
+    Args:
+        data: the set.
+        pretraining: only what pre-training sees: the training videos, without labels.
+    """
     if data.name == "embedded":
         limited = f"-{data.limit}" if data.limit is not None else ""
-        return synthetic.fingerprint(data.embedded) + limited
-    return load(data).fingerprint()
+        return synthetic.fingerprint(data.embedded, training_only=pretraining) + limited
+    return load(data).fingerprint(pretraining)
 
 
 @dataclass(frozen=True)
@@ -150,6 +159,59 @@ def readable(data: Data, records: Sequence[Record], span: int = 1) -> tuple[list
     return good, Problems(tuple(sorted(broken)), tuple(sorted(short)))
 
 
+def usable(data: Data, split: str, clip: Clip, labelled: bool) -> tuple[Dataset, list[Record], Problems]:
+    """A data set, the records of a split that can be used, and what is wrong with others.
+
+    Without labels each file is one record over all of its training stretches: pre-training sees the whole video even
+    where a list cuts it into labelled pieces. Where that would show it a test stretch, the pieces stay apart.
+
+    Raises:
+        DataError: nothing is left, or videos are broken or short and that is fatal.
+    """
+    dataset = load(data)
+    records = dataset.split(split)
+    if labelled:
+        records = [record for record in records if record.label is not None]
+    else:
+        records = _unlabelled(records, dataset.split("test") if split == "train" else [])
+    records, problems = readable(data, records, clip.frames * clip.stride)
+    if not records:
+        raise DataError(
+            f"{dataset.root}: no {'labelled ' if labelled else ''}video of the {split} split of {dataset.title} "
+            "can be read; check the folder with `fima-ablate data check`"
+        )
+    return dataset, records, problems
+
+
+def _unlabelled(records: Sequence[Record], held: Sequence[Record]) -> list[Record]:
+    """Records without labels, those of one file joined unless a held one lies between them."""
+    end = float("inf")
+
+    def stop(record: Record) -> float:
+        return end if record.stop is None else record.stop
+
+    pieces: dict[Path, list[Record]] = {}
+    for record in records:
+        pieces.setdefault(record.path, []).append(replace(record, label=None))
+    others: dict[Path, list[Record]] = {}
+    for record in held:
+        others.setdefault(record.path, []).append(record)
+    out: list[Record] = []
+    for path, own in pieces.items():
+        first, last = min(record.start for record in own), max(map(stop, own))
+        if any(other.start < last and stop(other) > first for other in others.get(path, [])):
+            out += own
+        else:
+            out.append(replace(own[0], start=first, stop=None if last == end else int(last)))
+    return out
+
+
+def copy_of(dataset: Dataset, problems: Problems) -> dict[str, Any]:
+    """What of a data set is not there, broken or short, as it goes into results."""
+    counts = {"listed": dataset.listed, "missing": len(dataset.missing)}
+    return {**counts, "broken": list(problems.broken), "short": list(problems.short)}
+
+
 def scan(
     paths: Sequence[Path], jobs: int = 1, on_progress: Callable[[int, int], None] | None = None
 ) -> Iterator[tuple[Path, Index | str]]:
@@ -197,3 +259,8 @@ def _spread(records: Sequence[Record], limit: int) -> list[Record]:
 
 def _layout(data: Data) -> str:
     return "render them again" if data.name == "embedded" else f"the folder must hold {LAYOUTS[data.name]}"
+
+
+def cores() -> int:
+    """Processes worth starting."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

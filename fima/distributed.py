@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
@@ -29,7 +30,7 @@ def start() -> torch.device:
     """Join the process group that torchrun describes, if any; returns the device of this process."""
     cuda = torch.cuda.is_available()
     local = int(os.environ.get("LOCAL_RANK", 0))
-    if "WORLD_SIZE" in os.environ and not active():
+    if {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys() and not active():
         dist.init_process_group("nccl" if cuda else "gloo")
     if cuda:
         torch.cuda.set_device(local)
@@ -47,6 +48,16 @@ def barrier() -> None:
     """Wait for all processes."""
     if active():
         dist.barrier()
+
+
+@contextmanager
+def first() -> Iterator[None]:
+    """Rank 0 runs the block before the others do: what it leaves on the disk is there for them."""
+    if rank() > 0:
+        barrier()
+    yield
+    if rank() == 0:
+        barrier()
 
 
 @torch.no_grad()

@@ -11,8 +11,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -81,11 +80,15 @@ class Dataset:
         """Records of "train" or "test", in the order of the lists."""
         return [record for record in self.records if record.split == name]
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, pretraining: bool = False) -> str:
         """SHA-256 over path below the root, size in bytes, label, split, group and stretch of each record: not over
-        where the root lies."""
+        where the root lies. For pre-training over training videos alone, without labels and groups."""
         digest = hashlib.sha256()
         for record in self.records:
+            if pretraining:
+                if record.split != "train":
+                    continue
+                record = replace(record, label=None, group="")
             place = os.path.relpath(record.path, self.root)
             size = record.path.stat().st_size
             fields = (place, size, record.label, record.split, record.group, record.start, record.stop)
@@ -214,16 +217,22 @@ def _kinetics_listed(root: Path, lists: Sequence[Path]) -> Dataset:
             rows.append((where, row.get("split") or (named[0] if named else ""), row))
     classes = tuple(sorted({row["label"] for _, _, row in rows if row.get("label")}))
     number = {name: i for i, name in enumerate(classes)}
-    by_stem: dict[str, Path] = {}  # <id>_<start>_<stop>.mp4 or <id>.mp4
+    by_stem: dict[str, Path] = {}  # <id>_<start>_<stop>.mp4
+    by_id: dict[str, Path] = {}
+    whole: dict[str, Path] = {}  # <id>.mp4, or any other name that tells no times
     for path in video_files(root):
-        by_stem[path.stem] = by_stem[path.stem[:11]] = path
+        by_stem[path.stem] = by_id[path.stem[:11]] = path
+        if not re.fullmatch(r".{11}_\d{6}_\d{6}", path.stem):
+            whole[path.stem[:11]] = path
     records, missing = [], []
     held = _held([split for _, split, _ in rows], prefer=True)
     for where, split, row in rows:
         name = row["youtube_id"]
-        with suppress(KeyError, ValueError):
+        try:
             name = f"{name}_{float(row['time_start']):06.0f}_{float(row['time_end']):06.0f}"
-        video = by_stem.get(name) or by_stem.get(row["youtube_id"])
+            video = by_stem.get(name) or whole.get(row["youtube_id"])  # never another segment of the same video
+        except (KeyError, ValueError):  # a list without times
+            video = by_id.get(name)
         if video is None:
             missing.append(name)
             continue

@@ -17,6 +17,7 @@ from torch import nn
 from fima.config import Optim
 
 State = dict[str, Any]
+Progress = Callable[[int, int, dict[str, float]], None]  # step, steps, metrics
 
 
 def total_steps(optim: Optim, videos: int) -> int:
@@ -95,13 +96,14 @@ def read_checkpoint(path: Path) -> State:
 
 
 class Journal:
-    """The folder of a run: metrics.jsonl, checkpoint.pt and progress.json.
+    """The folder of a run: metrics.jsonl and checkpoint.pt.
 
     Args:
         folder: made if missing.
         every: steps between lines of metrics.
         checkpoint_seconds: least time between checkpoints; it alters no result.
         on_progress: called with (step, steps, metrics) whenever metrics are written.
+        writes: off: this rank only reads.
     """
 
     def __init__(
@@ -109,13 +111,12 @@ class Journal:
         folder: Path,
         every: int = 10,
         checkpoint_seconds: float = 60,
-        on_progress: Callable[[int, int, dict[str, float]], None] | None = None,
+        on_progress: Progress | None = None,
         writes: bool = True,
     ) -> None:
         self.folder, self.every, self.checkpoint_seconds, self.writes = folder, every, checkpoint_seconds, writes
         self.on_progress = on_progress
-        self._saved = self._began = time.monotonic()
-        self._first: int | None = None
+        self._saved = time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -128,7 +129,7 @@ class Journal:
         """Everything that is needed to go on."""
         return self.folder / "checkpoint.pt"
 
-    def restore(self, device: torch.device) -> State | None:
+    def restore(self) -> State | None:
         """The last checkpoint, if any; metrics written after it are taken back, since their steps run again.
 
         Raises:
@@ -166,8 +167,6 @@ class Journal:
                 raise FloatingPointError(
                     f"{name} is {value} at step {step}; lower optim.lr, or raise contrast.temperature, or use float32"
                 )
-        if self._first is None:
-            self._first, self._began = step - 1, time.monotonic()
         if not self.writes:
             return
         with self.metrics.open("a") as file:

@@ -83,6 +83,9 @@ class FIMA(nn.Module):
             names = ["shared"] if settings.decoder.shared else ["pix"] * pixel + ["fra"] * settings.uses("fra")
             for name in names:
                 self.decoders[name] = MotionDecoder(channels, settings.decoder)
+        if not settings.uses("fra"):  # nobody asks the class token
+            for decoder in self.decoders.values():
+                cast(MotionDecoder, decoder).cls.requires_grad_(False)
         sizes = {"vv": settings.contrast.queue, "vd": settings.contrast.queue, "fra": settings.frame.queue}
         if settings.pixel.negatives == "queue":
             sizes["pix"] = settings.pixel.queue

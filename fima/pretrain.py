@@ -9,8 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,45 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from fima import backbones, datasets, distributed, loop, losses, views
-from fima.config import Clip, Settings
-from fima.datasets import Data, Record
+from fima import backbones, distributed, loop, losses, views
+from fima.config import Settings
+from fima.datasets import Data, copy_of, usable
+from fima.loop import Progress
 from fima.model import FIMA
-
-Progress = Callable[[int, int, dict[str, float]], None]
-
-
-def usable(
-    data: Data, split: str, clip: Clip, labelled: bool
-) -> tuple[datasets.Dataset, list[Record], datasets.Problems]:
-    """A data set, the records of a split that can be used, and what is wrong with others.
-
-    Without labels each file is one record from its first to its last frame: pre-training sees the whole video, even
-    where a list cuts it into labelled segments.
-
-    Raises:
-        datasets.DataError: nothing is left, or videos are broken or short and that is fatal.
-    """
-    dataset = datasets.load(data)
-    records = dataset.split(split)
-    if labelled:
-        records = [record for record in records if record.label is not None]
-    else:
-        whole = {record.path: replace(record, label=None, start=0, stop=None) for record in records}
-        records = list(whole.values())
-    records, problems = datasets.readable(data, records, clip.frames * clip.stride)
-    if not records:
-        raise datasets.DataError(
-            f"{dataset.root}: no {'labelled ' if labelled else ''}video of the {split} split of {dataset.title} "
-            "can be read; check the folder with `fima-ablate data check`"
-        )
-    return dataset, records, problems
-
-
-def copy_of(dataset: datasets.Dataset, problems: datasets.Problems) -> dict[str, Any]:
-    """What of a data set is not there, broken or short, as it goes into results."""
-    counts = {"listed": dataset.listed, "missing": len(dataset.missing)}
-    return {**counts, "broken": list(problems.broken), "short": list(problems.short)}
 
 
 def run(
@@ -91,7 +55,8 @@ def run(
     """
     device = distributed.start()
     torch.manual_seed(seed)
-    dataset, records, problems = usable(data, "train", settings.clip, labelled=False)
+    with distributed.first():  # one rank renders and indexes what the others then find
+        dataset, records, problems = usable(data, "train", settings.clip, labelled=False)
     optim = settings.optim
     steps = loop.total_steps(optim, len(records))
     model = FIMA(settings).to(device)
@@ -99,14 +64,12 @@ def run(
         model = model.to(memory_format=torch.channels_last_3d)
     trained = list(model.trained())
     optimizer = loop.build_optimizer(optim, trained)
-    scaler = torch.amp.GradScaler(
-        device.type, enabled=settings.compute.precision == "float16" and device.type == "cuda"
-    )
+    scaler = torch.amp.GradScaler(device.type, enabled=settings.compute.precision == "float16")
     journal = loop.Journal(folder, every, checkpoint_seconds, on_progress, writes=distributed.rank() == 0)
     distributed.barrier()  # every rank reads the same resume point
 
     start, spent = 0, 0.0
-    state = journal.restore(device)
+    state = journal.restore()
     if state is not None:
         model.load_state_dict(state["model"])
         start, spent = state["step"], state["seconds"]
@@ -119,11 +82,12 @@ def run(
     parts = backbones.feature_shape(settings.backbone, settings.clip.frames, settings.augment.size)[1]
     samples_of = views.Pretraining(records, footage, settings, parts, seed)
     rank, world = distributed.rank(), distributed.world()
+    _check_groups(settings, world)
     keys = views.training_keys(len(records), optim.batch, steps, seed, start, rank, world)
     step_model: nn.Module = model
     if distributed.active():
-        # A shared decoder's class token has no gradient without Fra. Queues are equal on all ranks by construction.
-        step_model = DistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=True)
+        # Queues are equal on all ranks by construction; BatchNorm statistics are each rank's own.
+        step_model = DistributedDataParallel(model, broadcast_buffers=False)
     weights: dict[str, float] = {name: float(getattr(settings.weights, name)) for name in settings.losses}
     per_epoch = max(1, len(records) // optim.batch)
     began = time.monotonic()
@@ -144,6 +108,8 @@ def run(
         batch = views.pretraining_views(samples, settings, footage, device)
         rate = loop.learning_rate(optim, step, steps, per_epoch)
         loop.set_learning_rate(optimizer, rate)
+        if distributed.active():  # dropout of its own on each rank, and the same again when the run goes on
+            torch.manual_seed((seed * steps + step) * world + rank)
         model.update_key_encoder()
         terms, new_keys = step_model(batch)
         loss = losses.total(terms, weights)  # Eq. (11)
@@ -171,6 +137,21 @@ def run(
         "seconds": seconds,
         "seconds_per_step": seconds / steps,
     }
+
+
+def _check_groups(settings: Settings, world: int) -> None:
+    """On several devices, groups of pixel negatives must be what they are on one.
+
+    Raises:
+        ValueError: a device's share of the batch cannot be cut into whole groups.
+    """
+    group, share = settings.pixel.group, settings.optim.batch // world
+    if world > 1 and settings.uses("pix") and settings.pixel.negatives != "video" and share % group:
+        fits = [n for n in range(1, settings.optim.batch + 1) if settings.optim.batch % (n * group) == 0]
+        raise ValueError(
+            f"{world} devices get {share} videos each of optim.batch {settings.optim.batch}, which is no multiple of "
+            f"pixel.group {group}; take {' or '.join(map(str, fits)) or 'one'} devices, or change pixel.group"
+        )
 
 
 def load_backbone(settings: Settings, checkpoint: Path) -> nn.Module:
@@ -205,6 +186,8 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="processes that read videos ahead")
+    parser.add_argument("--every", type=int, default=10, help="steps from one line of metrics to the next")
+    parser.add_argument("--checkpoint-seconds", type=float, default=60, help="least time between checkpoints")
     arguments = parser.parse_args()
     try:
         tree = yaml.safe_load(arguments.settings.read_text())
@@ -229,7 +212,11 @@ def main() -> None:
                 text = " ".join(f"{name} {value:.3f}" for name, value in values.items() if name != "lr")
                 bar.update(task, completed=step, total=steps, description=f"{text}  {rate:.1f} clips/s")
 
-            result = run(settings, data, arguments.seed, arguments.out, workers=arguments.workers, on_progress=show)
+            result = run(
+                settings, data, arguments.seed, arguments.out,
+                workers=arguments.workers, every=arguments.every, checkpoint_seconds=arguments.checkpoint_seconds,
+                on_progress=show,
+            )  # fmt: skip
     except ValidationError as error:
         found = error.errors(include_url=False)[0]
         raise SystemExit(f"{arguments.settings}: {'.'.join(map(str, found['loc']))}: {found['msg']}") from error

@@ -12,7 +12,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -29,7 +28,7 @@ from fima import drawing
 from fima.config import Frozen
 from fima.drawing import CLASSES, Look, Motion
 
-VERSION = 2  # raised when the same settings give other videos
+VERSION = 3  # raised when the same settings give other videos
 FADE = 4  # frames in which one motion turns into the next
 GRID = 16  # side of the stored masks
 
@@ -62,9 +61,15 @@ def title(embedded: Embedded) -> str:
     return f"embedded {embedded.set} ({embedded.domain})"
 
 
-def fingerprint(embedded: Embedded) -> str:
-    """12 hexadecimal digits over settings and version of the generator; renders nothing."""
-    data = json.dumps({"version": VERSION, **embedded.model_dump(mode="json")}, sort_keys=True)
+def fingerprint(embedded: Embedded, training_only: bool = False) -> str:
+    """12 hexadecimal digits over settings and version of the generator; renders nothing.
+
+    Args:
+        embedded: the settings.
+        training_only: leave out how many test videos there are, which alters no training video.
+    """
+    settings = embedded.model_dump(mode="json", exclude={"test"} if training_only else None)
+    data = json.dumps({"version": VERSION, **settings}, sort_keys=True)
     return hashlib.sha256(data.encode()).hexdigest()[:12]
 
 
@@ -210,8 +215,3 @@ def _theme(embedded: Embedded, split: str, label: int, rng: np.random.Generator)
     if rng.random() >= embedded.background_class_correlation:
         return None
     return label if split == "train" else (label + 1) % len(CLASSES)
-
-
-def cores() -> int:
-    """Processes worth starting."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

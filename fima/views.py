@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -25,9 +26,10 @@ GIB = 2**30
 
 
 class Draw(IntEnum):
-    """What a stream of randomness is for."""
+    """What a stream of randomness is for. None is 0: numpy takes [seed] and [seed, 0] for one seed."""
 
-    WINDOWS, SOURCE, TARGET, SOURCE_DIFFERENCE, TARGET_DIFFERENCE, SOURCE_PARTS, TARGET_PARTS = range(7)
+    WINDOWS, SOURCE, TARGET, SOURCE_DIFFERENCE, TARGET_DIFFERENCE, SOURCE_PARTS, TARGET_PARTS = range(1, 8)
+    CLASSIFICATION, ORDER = 8, 9
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,7 @@ class Classification(Dataset[Sample]):
         epoch, number = key
         record = self.records[number]
         length, (height, width) = self.footage.frames(record), self.footage.size(record)
-        random = np.random.default_rng([self.seed, epoch, number])
+        random = np.random.default_rng([self.seed, epoch, number, Draw.CLASSIFICATION])
         start = int(random.integers(0, clips.last_start(length, self.clip), endpoint=True))
         if self.augmented:
             crop = augment.draw_crop(height, width, self.augmentation, random)
@@ -226,27 +228,85 @@ def _label(record: Record) -> int:
     return record.label
 
 
+class _Guarded(Dataset["Sample | video.VideoError"]):
+    """A data set whose unreadable video comes as a value: a loader's process would wrap the error in its traceback."""
+
+    def __init__(self, dataset: Dataset[Sample]) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample | video.VideoError:
+        try:
+            return self.dataset[key]
+        except video.VideoError as error:
+            return error
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """A batch on its way from another process: all pixels in one tensor, for each tensor there holds an open file."""
+
+    pixels: Tensor
+    shapes: list[list[torch.Size]]  # per sample, per clip
+    others: list[tuple[list[Crop], NDArray[np.float32], NDArray[np.float32], int]]
+
+    @staticmethod
+    def of(batch: list[Sample | video.VideoError]) -> _Packed | video.VideoError:
+        """Pack samples; of samples with an error, the error."""
+        samples = [part for part in batch if isinstance(part, Sample)]
+        if len(samples) < len(batch):
+            return next(part for part in batch if isinstance(part, video.VideoError))
+        return _Packed(
+            torch.cat([clip.reshape(-1) for sample in samples for clip in sample.clips]),
+            [[clip.shape for clip in sample.clips] for sample in samples],
+            [(part.crops, part.boxes.numpy(), part.photometry.numpy(), part.label) for part in samples],
+        )
+
+    def samples(self) -> list[Sample]:
+        """The samples again; their clips are views of one tensor."""
+        pieces = iter(self.pixels.split([shape.numel() for shapes in self.shapes for shape in shapes]))
+        return [
+            Sample(
+                [next(pieces).view(shape) for shape in shapes],
+                crops,
+                torch.from_numpy(boxes),
+                torch.from_numpy(photometry),
+                label,
+            )
+            for shapes, (crops, boxes, photometry, label) in zip(self.shapes, self.others, strict=True)
+        ]
+
+
 def batches(
     dataset: Dataset[Sample], keys: Iterable[Sequence[tuple[int, int]]], footage: Footage, workers: int
 ) -> Iterator[list[Sample]]:
     """Samples of each batch of (epoch, video) keys, in order, read ahead by `workers` processes (0: in this one).
 
     Whole videos in memory are read in this process: cutting a window out of an array needs no help.
+
+    Raises:
+        fima.video.VideoError: a video cannot be read any more.
     """
+    if footage.in_memory or not workers:
+        for batch in keys:
+            yield [dataset[key] for key in batch]
+        return
     loader = DataLoader(
-        dataset,
+        _Guarded(dataset),
         batch_sampler=keys,  # type: ignore[arg-type]
-        num_workers=0 if footage.in_memory else workers,
-        collate_fn=list,
+        num_workers=workers,
+        collate_fn=_Packed.of,
         generator=torch.Generator(),  # of its own: dropout's generator must not know of loaders, or no run resumes
-        prefetch_factor=None if footage.in_memory or not workers else 2,
+        prefetch_factor=2,
     )
-    yield from loader
+    for packed in loader:
+        if isinstance(packed, video.VideoError):
+            raise packed
+        yield packed.samples()
 
 
 def epoch_order(videos: int, seed: int, epoch: int) -> list[int]:
     """The videos of an epoch in their random order."""
-    order: list[int] = np.random.default_rng([seed, epoch]).permutation(videos).tolist()
+    order: list[int] = np.random.default_rng([seed, epoch, 0, Draw.ORDER]).permutation(videos).tolist()
     return order
 
 

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 from fima import augment, distributed, loop, views
 from fima.config import Optim, Settings
-from fima.datasets import Data
+from fima.datasets import Data, copy_of, usable
 from fima.evaluate.features import chunks, encode, prepared, uniform_features
-from fima.pretrain import Progress, copy_of, usable
+from fima.loop import Progress
 
 
 @dataclass(frozen=True)
@@ -117,12 +117,10 @@ def run(
     steps = loop.total_steps(optim, len(train))
     model = Classifier(prepared(backbone, settings, device), len(dataset.classes), recipe).to(device)
     optimizer = loop.build_optimizer(optim, [p for p in model.parameters() if p.requires_grad])
-    scaler = torch.amp.GradScaler(
-        device.type, enabled=settings.compute.precision == "float16" and device.type == "cuda"
-    )
+    scaler = torch.amp.GradScaler(device.type, enabled=settings.compute.precision == "float16")
     journal = loop.Journal(folder, every, checkpoint_seconds, on_progress)
     start, spent = 0, 0.0
-    state = journal.restore(device)
+    state = journal.restore()
     if state is not None:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from fima import augment, distributed, loop, views
 from fima.config import Settings
-from fima.datasets import Data, Problems, Record
+from fima.datasets import Data, Problems, Record, copy_of, usable
+from fima.loop import Progress
 from fima.model import PRECISION, pooled
-from fima.pretrain import Progress, copy_of, usable
 
 FILE = "features.npz"
 CHUNK = 8  # videos read together
@@ -77,9 +77,14 @@ def uniform_features(
     backbone: nn.Module, samples: list[views.Sample], footage: views.Footage, settings: Settings, device: torch.device
 ) -> Tensor:
     """[videos, clips, C] of samples of `views.Uniform`; the backbone must be in eval mode."""
-    clips = views.pixels(samples, slice(None), footage, settings.augment.size, device)
-    flat = augment.normalise(clips.flatten(0, 1))
-    return torch.cat([encode(backbone, part, settings) for part in flat.split(SLICE)]).unflatten(0, clips.shape[:2])
+    found = []
+    together = max(1, SLICE // len(samples[0].clips))  # videos whose pixels are expanded at once
+    for at in range(0, len(samples), together):
+        clips = views.pixels(samples[at : at + together], slice(None), footage, settings.augment.size, device)
+        parts = clips.flatten(0, 1).split(SLICE)
+        features = torch.cat([encode(backbone, augment.normalise(part), settings) for part in parts])
+        found.append(features.unflatten(0, clips.shape[:2]))
+    return torch.cat(found)
 
 
 def chunks(videos: int, done: int = 0) -> list[list[tuple[int, int]]]:
@@ -122,7 +127,7 @@ def extract(
         problems += bad
     records = splits["train"] + splits["test"]
     journal = loop.Journal(folder, 1, checkpoint_seconds)
-    state = journal.restore(device)
+    state = journal.restore()
     encoded: list[Tensor] = [] if state is None else [state["features"]]
     done, spent = (0, 0.0) if state is None else (state["step"], state["seconds"])
     footage = views.Footage(data)

@@ -10,7 +10,7 @@ from torch import nn
 from fima.config import Finetune, Settings
 from fima.datasets import Data
 from fima.evaluate import classifier
-from fima.pretrain import Progress
+from fima.loop import Progress
 
 
 def run(

@@ -14,7 +14,7 @@ from fima.config import Linear, Settings
 from fima.datasets import Data
 from fima.evaluate import classifier
 from fima.evaluate.features import Features
-from fima.pretrain import Progress
+from fima.loop import Progress
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # inverse strength C
 FOLDS = 4  # a quarter of train chooses the penalty

@@ -9,9 +9,8 @@ import torch
 
 from fima import losses, views
 from fima.config import Settings
-from fima.datasets import Data
+from fima.datasets import Data, usable
 from fima.model import FIMA
-from fima.pretrain import usable
 
 DEMO = {
     "clip": {"frames": 8, "stride": 2, "gap": 40},

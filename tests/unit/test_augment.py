@@ -244,7 +244,7 @@ def test_hue_turns_the_chroma_plane_of_yiq_where_torchvision_turns_hsv() -> None
     assert min((ours - vision.adjust_hue(picture, turns)).abs().max() for turns in (0.1, -0.1)) > 0.1
 
 
-@pytest.mark.parametrize(("size", "kernel"), [(224, 23), (112, 13), (48, 5), (8, 3)])
+@pytest.mark.parametrize(("size", "kernel"), [(224, 23), (112, 11), (48, 5), (8, 3)])
 @pytest.mark.parametrize("sigma", [0.1, 0.7, 2.0])
 def test_blur_is_torchvisions_with_a_kernel_of_a_tenth_of_the_view(size: int, kernel: int, sigma: float) -> None:
     clips = torch.rand(1, 3, 1, size, size)

@@ -254,6 +254,15 @@ def test_two_clips_of_one_kinetics_video_are_told_apart(tmp_path: Path) -> None:
     assert dataset.missing == ("bbbbbbbbbbb_000000_000010",)
 
 
+def test_one_clip_of_a_kinetics_video_never_stands_for_another(tmp_path: Path) -> None:
+    place(tmp_path, "aaaaaaaaaaa_000020_000030.mp4")
+    text(tmp_path / "k.csv", HEAD, "run,aaaaaaaaaaa,20,30,train", "jump,aaaaaaaaaaa,0,10,train")
+    with pytest.warns(PartialCopy, match="1 of 2 listed"):
+        dataset = load(data("kinetics400", tmp_path))
+    assert [row[:2] for row in rows(dataset)] == [("aaaaaaaaaaa_000020_000030.mp4", "run")]
+    assert dataset.missing == ("aaaaaaaaaaa_000000_000010",)
+
+
 def test_kinetics_lists_need_ids_and_splits(tmp_path: Path) -> None:
     path = text(place(tmp_path, "a.mp4") / "list.csv", "id,label", "a,b")
     assert refused(data("kinetics400", tmp_path)).startswith(f"{path}:1: the csv needs the columns youtube_id, split")

@@ -56,7 +56,7 @@ def test_metrics_after_the_checkpoint_are_taken_back_and_a_torn_line_is_dropped(
     journal.log(2, 10, {"loss": 2.0})
     with journal.metrics.open("a") as file:
         file.write('{"step": 3, "lo')
-    state = loop.Journal(tmp_path).restore(CPU)
+    state = loop.Journal(tmp_path).restore()
     assert state is not None
     assert state["step"] == 1
     assert [json.loads(line) for line in journal.metrics.read_text().splitlines()] == [{"step": 1, "loss": 3.0}]
@@ -64,14 +64,14 @@ def test_metrics_after_the_checkpoint_are_taken_back_and_a_torn_line_is_dropped(
 
 def test_without_a_checkpoint_old_metrics_go(tmp_path: Path) -> None:
     loop.Journal(tmp_path, every=1).log(1, 10, {"loss": 3.0})
-    assert loop.Journal(tmp_path).restore(CPU) is None
+    assert loop.Journal(tmp_path).restore() is None
     assert not (tmp_path / "metrics.jsonl").exists()
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     (tmp_path / "checkpoint.pt").write_bytes(b"not a checkpoint")
     with pytest.raises(ValueError, match=r"checkpoint\.pt: cannot be read .* delete its folder"):
-        loop.Journal(tmp_path).restore(CPU)
+        loop.Journal(tmp_path).restore()
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:

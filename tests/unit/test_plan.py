@@ -71,12 +71,28 @@ def test_every_active_setting_is_in_the_uid(tmp_path: Path) -> None:
     (tmp_path / "weights.pt").write_bytes(b"1")
     before = plan(*EVERYTHING).rows[0]
     active = leaves(before.resolved.settings.active())
-    assert active == set(fields(Settings)) - {"augment.blur_min", "augment.blur_max"}  # debug does not blur
+    # debug does not blur, counts steps and has a cosine
+    idle = {"augment.blur_min", "augment.blur_max", "optim.epochs", "optim.milestones"}
+    assert active == set(fields(Settings)) - idle
     for name in sorted(active):
         after = plan(*EVERYTHING, another(name, tmp_path)).rows[0]
         if name == "foreground.beta":  # the first row sets it, and an override beats the row
             assert after.resolved.settings.foreground.beta != before.resolved.settings.foreground.beta
         assert after.pretrain[0] != before.pretrain[0], name
+
+
+def test_epochs_and_milestones_are_in_the_uid_where_they_act() -> None:
+    for base, name in (("optim.steps=null", "optim.epochs"), ("optim.schedule=steps", "optim.milestones")):
+        values = ("3", "4") if name == "optim.epochs" else ("[0.5]", "[0.7]")
+        uids = {plan(base, f"{name}={value}").rows[0].pretrain[0] for value in values}
+        assert len(uids) == 2, name
+
+
+def test_pre_training_does_not_know_of_test_videos() -> None:
+    before, after = plan(metrics=ALL_METRICS), plan("data.embedded.test=11", metrics=ALL_METRICS)
+    assert before.rows[0].pretrain == after.rows[0].pretrain
+    kinds = {before.stages[uid].kind for uid in before.stages.keys() & after.stages.keys()}
+    assert kinds == {"pretrain"}
 
 
 def test_idle_settings_are_in_no_uid(tmp_path: Path) -> None:
@@ -94,7 +110,7 @@ def test_where_the_data_lie_and_how_many_read_them_is_in_no_uid(
     before = list(plan(metrics=ALL_METRICS).stages)
     assert list(plan("data.memory_gib=1.5", "data.broken=fatal", metrics=ALL_METRICS).stages) == before
     assert list(plan("losses=[pix, vv]", metrics=ALL_METRICS).stages) == before
-    monkeypatch.setattr(datasets, "fingerprint", lambda data: "same")
+    monkeypatch.setattr(datasets, "fingerprint", lambda data, pretraining=False: "same")
     profile = spec.load_profile("ucf101-i3d")
     study = spec.load_study("table3d_beta")
     plans = []

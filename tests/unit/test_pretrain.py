@@ -6,13 +6,16 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import yaml
 
-from fima import datasets, pretrain
+from fima import datasets, pretrain, video, views
 from fima.config import Clip, Settings
 from fima.datasets import Data
 
@@ -107,11 +110,69 @@ def test_streamed_data_read_by_workers_equal_those_read_here(tmp_path: Path) -> 
 
 def test_pre_training_sees_each_video_whole_once() -> None:
     data = Data.model_validate(DATA)
-    _, records, _ = pretrain.usable(data, "train", Clip(), labelled=False)
-    _, stages, _ = pretrain.usable(data, "train", Clip(), labelled=True)
+    _, records, _ = datasets.usable(data, "train", Clip(), labelled=False)
+    _, stages, _ = datasets.usable(data, "train", Clip(), labelled=True)
     assert len(records) == 12
     assert len(stages) == 24
-    assert all(record.label is None and record.start == 0 and record.stop is None for record in records)
+    assert all((record.label, record.start, record.stop) == (None, 0, 80) for record in records)
+
+
+def test_pre_training_never_sees_a_test_stretch(tmp_path: Path) -> None:
+    rows = ["long.mp4,a,train,0,20", "long.mp4,b,test,30,60", "long.mp4,a,train,60,", "cut.mp4,a,train,5,20",
+            "cut.mp4,b,train,30,50", "own.mp4,b,test,,"]  # fmt: skip
+    for name in ("long", "cut", "own"):
+        video.write(tmp_path / f"{name}.mp4", np.zeros((80, 32, 32, 3), np.uint8))
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,split,start,stop", *rows]))
+    _, records, _ = datasets.usable(Data(name="folder", root=tmp_path), "train", Clip(frames=4), labelled=False)
+    found = [(record.path.stem, record.start, record.stop) for record in records]
+    assert found == [("long", 0, 20), ("long", 60, None), ("cut", 5, 50)]
+
+
+@pytest.mark.parametrize(("world", "fits"), [(1, True), (2, False), (3, True), (4, False)])
+def test_devices_must_hold_whole_groups_of_negatives(world: int, fits: bool) -> None:
+    settings = Settings(losses=("vv", "pix"))  # batch 24, groups of 8
+    if fits:
+        pretrain._check_groups(settings, world)
+        return
+    with pytest.raises(ValueError, match=r"no multiple of pixel\.group 8; take 1 or 3 devices"):
+        pretrain._check_groups(settings, world)
+    pretrain._check_groups(Settings(losses=("vv", "vd")), world)
+
+
+def test_many_tensors_need_few_open_files(tmp_path: Path) -> None:
+    """Kinetics' batch of 64 with sub-clips is 512 tensors; systems allow 1024 open files."""
+    code = (
+        "import resource, sys, json; from pathlib import Path; from fima import pretrain;"
+        "from fima.config import Settings; from fima.datasets import Data;"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (96, 96));"
+        "s, d = json.loads(sys.argv[1]);"
+        "print(pretrain.run(Settings(**s), Data(**d), 0, Path(sys.argv[2]), workers=2)['steps'])"
+    )
+    settings = {**SMALL, "optim": {"batch": 12, "steps": 4, "lr": 0.01}}
+    given = json.dumps([settings, {**DATA, "decoded": "stream"}])
+    done = subprocess.run(
+        [sys.executable, "-c", code, given, str(tmp_path)], capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "4"), done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_video_that_goes_while_it_is_needed_is_one_line(tmp_path: Path, workers: int) -> None:
+    (tmp_path / "train/x").mkdir(parents=True)
+    for name in "ab":
+        video.write(tmp_path / f"train/x/{name}.mp4", np.zeros((80, 32, 32, 3), np.uint8))
+    data = Data(name="folder", root=tmp_path)
+    _, records, _ = datasets.usable(data, "train", Clip(frames=8), labelled=False)
+    (tmp_path / "train/x/b.mp4").unlink()
+    dataset = views.Pretraining(records, views.Footage(data), Settings.model_validate(SMALL), 2, 0)
+    with pytest.raises(video.VideoError, match=r"^\S*b\.mp4: [^\n]*$"):
+        list(views.batches(dataset, [[(0, 0), (0, 1)]], dataset.footage, workers))
+
+
+def test_float16_scales_its_loss_on_the_cpu_too(tmp_path: Path) -> None:
+    optim = {"batch": 4, "steps": 2, "lr": 0.01}
+    run(tmp_path, {**SMALL, "compute": {"precision": "float16"}, "optim": optim})
+    assert state(tmp_path)["scaler"]["scale"] > 1
 
 
 def test_a_batch_above_the_number_of_videos_is_refused(tmp_path: Path) -> None:
@@ -134,23 +195,58 @@ def test_the_encoder_is_what_evaluation_loads(tmp_path: Path) -> None:
         assert torch.equal(tensor, saved[f"query.backbone.{name}"]), name
 
 
-def test_two_processes_train_one_model(tmp_path: Path) -> None:
-    """DDP over gloo: shuffled keys, gathered queues; every rank keeps the same weights, and the run ends."""
-    import yaml
+def command(file: Path, out: Path, *words: str, processes: int = 1) -> list[str]:
+    """`python -m fima.pretrain`, under torchrun where there are several processes."""
+    launch = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"] if processes > 1 else []
+    return [sys.executable, "-m", *launch, "fima.pretrain", str(file), "--out", str(out), "--workers", "0", *words]
 
+
+def written(tmp_path: Path, **changed: Any) -> Path:
     datasets.load(Data.model_validate(DATA))  # rendered once, before two processes ask for it
     file = tmp_path / "settings.yaml"
-    file.write_text(yaml.safe_dump({**SMALL, "data": DATA, "optim": {"batch": 4, "steps": 2, "lr": 0.01}}))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += ["-m", "fima.pretrain", str(file), "--out", str(tmp_path / "out"), "--workers", "0"]
-    done = subprocess.run(
-        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    result = json.loads((tmp_path / "out/result.json").read_text())
-    assert result["devices"] == 2
-    assert result["steps"] == 2
-    assert all(value > 0 for value in result["final"].values())
+    file.write_text(yaml.safe_dump({**SMALL, "data": DATA, **changed}))
+    return file
+
+
+def one_thread() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def test_kill_9_in_the_middle_of_a_run_changes_no_bit(tmp_path: Path) -> None:
+    file = written(tmp_path, optim={"batch": 4, "steps": 24, "lr": 0.01})
+    often = ["--every", "1", "--checkpoint-seconds", "0"]
+    metrics = tmp_path / "cut/metrics.jsonl"
+    with subprocess.Popen(
+        command(file, tmp_path / "cut", *often), env=one_thread(), stderr=subprocess.DEVNULL
+    ) as process:
+        while not metrics.exists() or len(metrics.read_text().splitlines()) < 5:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+    assert len(metrics.read_text().splitlines()) < 24
+    for name in ("cut", "whole"):
+        subprocess.run(command(file, tmp_path / name, *often), env=one_thread(), check=True, capture_output=True)
+    assert metrics.read_bytes() == (tmp_path / "whole/metrics.jsonl").read_bytes()
+    one, other = state(tmp_path / "whole"), state(tmp_path / "cut")
+    assert equal(one["model"], other["model"]) and equal(one["optimizer"], other["optimizer"])
+
+
+def test_two_processes_train_one_model(tmp_path: Path) -> None:
+    """DDP over gloo: shuffled keys, gathered queues, dropout of its own on each; a run of two halves is the whole."""
+    steps = {"batch": 4, "lr": 0.01, "schedule": "constant"}
+    for name, lengths in (("whole", [4]), ("halves", [2, 4])):
+        for length in lengths:
+            file = written(tmp_path, optim={**steps, "steps": length})
+            done = subprocess.run(
+                command(file, tmp_path / name, processes=2), env=one_thread(), capture_output=True, text=True
+            )
+            assert done.returncode == 0, done.stderr[-3000:]
+        result = json.loads((tmp_path / name / "result.json").read_text())
+        assert (result["devices"], result["steps"]) == (2, 4)
+    whole, halves = state(tmp_path / "whole"), state(tmp_path / "halves")
+    assert int(whole["model"]["queues.vv.pointer"]) == 4 * 2 * 4 % 10  # both views of four videos, from both ranks
+    moving = [name for name in whole["model"] if "running" not in name]  # statistics are each rank's own
+    assert all(torch.equal(whole["model"][name], halves["model"][name]) for name in moving)
 
 
 @pytest.mark.parametrize(

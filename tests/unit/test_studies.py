@@ -170,7 +170,7 @@ def test_the_papers_own_numbers_hold_its_claims(paper: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("profile", ["debug", "demo", "mini", "ucf101-i3d", "ucf101-r2plus1d"])
 def test_46_rows_need_28_pretrainings_a_seed(profile: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets, "fingerprint", lambda data: data.model_dump_json(exclude={"root"}))
+    monkeypatch.setattr(datasets, "fingerprint", lambda data, pretraining=False: data.model_dump_json(exclude={"root"}))
     studies = [spec.load_study(path) for path in spec.study_files()]
     planned = planning.build(studies, spec.load_profile(profile))
     counts = planned.summary()
@@ -182,7 +182,7 @@ def test_46_rows_need_28_pretrainings_a_seed(profile: str, monkeypatch: pytest.M
 
 
 def test_on_kinetics_the_row_of_784_negatives_is_an_experiment_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets, "fingerprint", lambda data: data.name)
+    monkeypatch.setattr(datasets, "fingerprint", lambda data, pretraining=False: data.name)
     studies = [spec.load_study(path) for path in spec.study_files()]
     planned = planning.build(studies, spec.load_profile("kinetics400-i3d"))
     assert planned.summary()["pretrainings"] == 29

@@ -180,7 +180,7 @@ def test_other_videos_need_another_version(two_stage: list[Film], tmp_path: Path
         truth = film.truth
         masks = truth["mask"].mean(), truth["distractor_mask"].mean()
         found += [film.pixels.mean(), film.pixels.std(), *masks, truth["switch"], truth["period"].sum()]
-    old = [2, 124.655, 22.848, 5.7565, 0, 40, 36.637, 120.554, 29.072, 5.0699, 1.00107, 37, 39.458]
+    old = [3, 110.216, 30.352, 15.3537, 0, 37, 34.790, 119.909, 33.028, 9.2824, 1.84805, 41, 35.623]
     assert found == pytest.approx(old, rel=1e-3)
 
 
@@ -356,7 +356,7 @@ def test_at_correlation_1_the_background_tells_the_class_and_another_one_in_test
     train, test = films(folder, "train"), films(folder, "test")
     distance = np.array([[np.abs(tint(a) - tint(b)).max() for b in train] for a in test])
     assert distance.argmin(1).tolist() == [(label + 1) % 6 for label in range(6)]
-    assert distance.min(1).max() < 8 < 20 < np.sort(distance, axis=1)[:, 1].min()
+    assert distance.min(1).max() < 10 < 20 < np.sort(distance, axis=1)[:, 1].min()
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.3, 1.0])

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from fima import augment, clips, pretrain, video, views
+from fima import augment, clips, datasets, video, views
 from fima.config import Augment, Clip, Loss, Settings
 from fima.datasets import Data, Record
 
@@ -41,7 +41,7 @@ def settings_of(*losses: Loss, **more: Any) -> Settings:
 @pytest.fixture(scope="module")
 def records() -> list[Record]:
     """Six whole training videos of 80 frames, 32 x 32."""
-    return pretrain.usable(data_of(), "train", Clip(), labelled=False)[1]
+    return datasets.usable(data_of(), "train", Clip(), labelled=False)[1]
 
 
 class Spy(views.Footage):
@@ -268,7 +268,7 @@ def test_each_view_gets_the_photometry_that_was_drawn_for_it(records: list[Recor
 
 
 def test_a_batch_is_its_videos_one_by_one_whatever_their_size(records: list[Record]) -> None:
-    _, larger, _ = pretrain.usable(
+    _, larger, _ = datasets.usable(
         data_of(embedded={"train": 3, "test": 1, "size": 48}), "train", Clip(), labelled=False
     )
     dataset = dataset_of([*records[:2], larger[0]], "vv", "pix", "fra")
@@ -324,7 +324,7 @@ def test_frames_count_from_the_start_of_a_record(records: list[Record], decoded:
 
 def test_uniform_clips_lie_in_the_stage_and_carry_its_label() -> None:
     data = data_of()
-    _, stages, _ = pretrain.usable(data, "test", Clip(), labelled=True)
+    _, stages, _ = datasets.usable(data, "test", Clip(), labelled=True)
     footage, clip = Spy(data), Clip(frames=4, stride=2)
     uniform = views.Uniform(stages, footage, clip, 32, 3)
     for number, stage in enumerate(stages):
@@ -339,7 +339,7 @@ def test_uniform_clips_lie_in_the_stage_and_carry_its_label() -> None:
 
 def test_classification_takes_one_clip_at_a_random_time_of_the_stage() -> None:
     data = data_of()
-    _, stages, _ = pretrain.usable(data, "train", Clip(), labelled=True)
+    _, stages, _ = datasets.usable(data, "train", Clip(), labelled=True)
     footage, clip = Spy(data), Clip(frames=4, stride=2)
     dataset = views.Classification(stages, footage, clip, Augment(size=16), 0, True)
     for epoch in range(40):
@@ -352,7 +352,7 @@ def test_classification_takes_one_clip_at_a_random_time_of_the_stage() -> None:
 
 def test_classification_is_never_blurred_and_can_leave_the_frame_as_it_is() -> None:
     data = data_of()
-    _, stages, _ = pretrain.usable(data, "train", Clip(), labelled=True)
+    _, stages, _ = datasets.usable(data, "train", Clip(), labelled=True)
     chosen = Augment(size=16, jitter=1, blur=1)
     augmented, plain = (
         views.Classification(stages, views.Footage(data), Clip(frames=4), chosen, 0, on) for on in (True, False)
