@@ -89,6 +89,18 @@ def test_nothing_runs_twice_and_the_report_is_the_same_to_the_byte(undisturbed: 
     assert tables(undisturbed / "again") == before
 
 
+def test_all_thirteen_studies_end_with_a_table(tmp_path: Path) -> None:
+    code, _, err = call(tmp_path, "run", "all", "--profile", "debug", "--no-mlflow", "--metrics", "lin/ucf101")
+    assert code == 0, err
+    assert "46 rows need 28 distinct pre-trainings per seed" in err
+    written = {path.name: {file.name for file in path.iterdir()} for path in (tmp_path / "reports/debug").iterdir()}
+    assert len(written) == 13
+    assert all(files == FILES for files in written.values())
+    rows = [json.loads(path.read_text())["rows"] for path in tmp_path.glob("reports/debug/*/table.json")]
+    assert sum(map(len, rows)) == 46
+    assert all(cell["n"] == 1 for table in rows for row in table for cell in row["cells"].values())
+
+
 def test_two_studies_share_their_default_row(undisturbed: Path) -> None:
     code, out, _ = call(undisturbed, "plan", "table3d_beta", "table3f_mask_position", "--profile", "debug", "--json")
     assert code == 0
