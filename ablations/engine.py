@@ -8,7 +8,6 @@ import multiprocessing
 import os
 import platform
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ablations import worker
+from ablations import code, worker
 from ablations.display import Display, span
 from ablations.store import Busy, Store
 from fima.datasets import cores
@@ -106,13 +105,15 @@ def run(
 @functools.cache
 def environment() -> dict[str, Any]:
     """What results are made with; threads and device are the worker's to add."""
+    commit, dirty = code.commit()
     return {
         "python": platform.python_version(),
         "torch": importlib.metadata.version("torch"),
         "platform": platform.platform(),
         "cpu": _cpu(),
         "cores": cores(),
-        **_commit(),
+        "commit": commit,
+        "dirty": dirty,
     }
 
 
@@ -122,22 +123,6 @@ def _cpu() -> str:
     except FileNotFoundError:  # not Linux
         return platform.processor()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def _commit() -> dict[str, Any]:
-    """The commit of the code and whether tracked files differ from it; None outside a git checkout."""
-    code = Path(__file__).resolve().parents[1]
-    try:
-        head, changed = (
-            subprocess.run(["git", "-C", str(code), *words], check=True, capture_output=True, text=True).stdout.strip()
-            for words in (
-                ("rev-parse", "--short=12", "HEAD"),
-                ("status", "--porcelain", "--untracked-files=no", "--", "fima", "ablations"),
-            )
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return {"commit": None, "dirty": None}
-    return {"commit": head, "dirty": bool(changed)}
 
 
 @dataclass

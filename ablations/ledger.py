@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ablations.store import read_json, write_json
+from ablations.store import alive, read_json, write_json
 
 Entry = dict[str, Any]
 
@@ -36,14 +36,6 @@ class Ledger:
         write_json(self.path, {"invocations": self.invocations, "logged": self.logged})
 
 
-def alive(owner: Mapping[str, Any] | None) -> bool:
+def owned(owner: Mapping[str, Any] | None) -> bool:
     """Whether the process that an invocation belongs to still runs. One of another machine is taken not to."""
-    if not owner or owner["host"] != socket.gethostname():
-        return False
-    try:
-        os.kill(owner["pid"], 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # it lives and is another user's
-        return True
-    return True
+    return owner is not None and owner["host"] == socket.gethostname() and alive(owner["pid"])

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablations.ledger import Entry, Ledger, alive
+from ablations.ledger import Entry, Ledger, owned
 from ablations.store import Status, Store
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ class Mirror:
     def _state(self, entry: Entry, statuses: Mapping[str, Status]) -> str:
         """How an invocation stands, in MLflow's words."""
         states = {status.state for status in statuses.values()}
-        if "running" in states or alive(entry.get("owner")):
+        if "running" in states or owned(entry.get("owner")):
             return "RUNNING"
         if states == {"done"}:
             return "FINISHED"

@@ -6,13 +6,13 @@ import math
 import os
 import re
 import shlex
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablations import render, stats
+from ablations import code, render, stats
+from ablations.store import alive
 from ablations.table import Cell, Column, Row, Scaled, Table, mark_best, missing_note
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from ablations.store import Store
     from fima.datasets import Data
 
-CODE = Path(__file__).resolve().parents[1]
 KINDS = {"lin": "linear probe, top-1 %", "ft": "fine-tuning, top-1 %"}
 ROLES = {"ucf101": "UCF101", "hmdb51": "HMDB51"}
 NAMES = {"ucf101": "UCF101", "hmdb51": "HMDB51", "kinetics400": "Kinetics-400", "diving48": "Diving48 V2"}
@@ -39,7 +38,7 @@ def build(plan: Plan, store: Store, command: str | None = None, commit: str | No
             and for `report`.
         commit: of the code, with "+dirty" where it was changed since; None: asked of git.
     """
-    commit = commit_of_code() if commit is None else commit
+    commit = code.shown(*code.commit()) if commit is None else commit
     studies: dict[str, list[PlannedRow]] = {}
     for row in plan.rows:
         studies.setdefault(row.study.study, []).append(row)
@@ -52,7 +51,7 @@ def build(plan: Plan, store: Store, command: str | None = None, commit: str | No
 def command_of(plan: Plan, rows: Sequence[PlannedRow]) -> str:
     """The command that makes this table, in its shortest form."""
     study, profile = rows[0].study, plan.profile
-    inside = study.path.resolve().parent == (CODE / "studies").resolve()
+    inside = study.path.resolve().parent == (code.ROOT / "studies").resolve()
     words = ["fima-ablate", "run", f"studies/{study.path.name}" if inside else str(study.path)]
     words += ["--profile", profile.profile]
     for root in profile.roots:
@@ -64,21 +63,6 @@ def command_of(plan: Plan, rows: Sequence[PlannedRow]) -> str:
     if metrics != tuple(metric for metric in study.metrics if metric in (*profile.metrics, *costs)):
         words += ["--metrics", ",".join(metrics)]
     return shlex.join([*words, *plan.overrides])
-
-
-def commit_of_code() -> str:
-    """The commit that the code is at, "+dirty" where tracked files of it were changed, or why that is unknown."""
-    try:
-        head = _git("rev-parse", "--short=12", "HEAD")
-        changed = _git("status", "--porcelain", "--untracked-files=no", "--", "fima", "ablations", "studies")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown (not in a git checkout)"
-    return head + ("+dirty" if changed else "")
-
-
-def _git(*words: str) -> str:
-    command = ["git", "-C", str(CODE), *words]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def write(table: Table, folder: Path) -> list[Path]:
@@ -125,18 +109,8 @@ def _sweep(folder: Path) -> None:
     """Remove drafts of processes that were killed while they wrote."""
     for draft in folder.glob(".*.tmp"):
         found = re.fullmatch(r"\..+\.(\d+)\.tmp", draft.name)
-        if found and not _alive(int(found[1])):
+        if found and not alive(int(found[1])):
             draft.unlink(missing_ok=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # it lives and is another user's
-        return True
-    return True
 
 
 # --- from results to a table

@@ -184,6 +184,17 @@ class Store:
         write_json(self.folder(uid) / "status.json", asdict(status))
 
 
+def alive(pid: int) -> bool:
+    """Whether a process of this machine still runs."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it lives and is another user's
+        return True
+    return True
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """The object that a file holds; None if there is no such file, or no whole object in it."""
     try:

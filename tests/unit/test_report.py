@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from ablations import plots, render, report, stats
+from ablations import code, plots, render, report, stats
 from ablations.table import REDUCED, Cell, Column, Row, Table, mark_best
 from fima.config import Settings
 
@@ -339,7 +339,7 @@ def planned(
     """A plan of one study; `metrics` gives the key in the result. Uids are <kind>-<role>-<row>-<seed>."""
     study = SimpleNamespace(
         study="table11_cost", title="Cost", paper={"table": "11", "source": "Zhu et al."}, base={}, seeds=None,
-        metrics=tuple(asked or metrics), claims=tuple(claims), path=report.CODE / "studies/table11_cost.yaml",
+        metrics=tuple(asked or metrics), claims=tuple(claims), path=code.ROOT / "studies/table11_cost.yaml",
     )  # fmt: skip
     profile = SimpleNamespace(
         profile="demo", title="small", reduced=True, scale="small videos", roots=(), seeds=(0,),
