@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-    from ablations.plan import Plan
+    from ablations.plan import Plan, Stage
     from ablations.store import Store
+    from fima.datasets import Dataset
 
 BAD_INPUT, FAILED = 2, 1
 
@@ -56,7 +58,7 @@ Words = Annotated[
     typer.Argument(
         metavar="STUDY|KEY=VALUE",
         help="Study files or names (table3d_beta; `all`: every study), and settings that override profile and study: "
-        "foreground.beta=0.4, data.root=/videos, linear.clips=3. fima/config.py declares them; a misspelt one is told.",
+        "optim.steps=50, data.name=ucf101, linear.clips=3. fima/config.py declares them; a misspelt one is told.",
         show_default=False,
     ),
 ]
@@ -141,6 +143,8 @@ def run(
     console = Console(stderr=True)
     for line in planned.lines():
         console.print(line, highlight=False, soft_wrap=True)
+    for option, folder in (("--store", store), ("--reports", reports)):
+        _writable(option, folder)
     truth = Store(store.resolve())
     _render(planned, console)
     _index(planned, console)
@@ -226,12 +230,14 @@ def status(store: StoreRoot = Path("runs"), as_json: AsJson = False) -> None:
         typer.echo(f"{store}: no stages yet; start with fima-ablate run studies/table3d_beta.yaml")
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table("stage", "state", "progress", "seconds", "note", box=None)
+    table = Table("stage", "state", "progress", "seconds", "note", "folder", box=None)
     for row in rows:
-        seconds = "" if row["seconds"] is None else f"{row['seconds']:.0f}"
-        table.add_row(row["uid"], row["state"], row["progress"] or "", seconds, row["error"] or "")
+        seconds = "" if row["seconds"] is None else f"{row['seconds']:.1f}"
+        title, error = escape(row["title"]), escape(row["error"] or "")
+        table.add_row(title, row["state"], row["progress"] or "", seconds, error, row["uid"])
     Console().print(table)
     counts: dict[str, int] = {}
     for row in rows:
@@ -278,9 +284,15 @@ def sync(
     planned = _plan(words, profile, data_root, seeds, metrics)
     from ablations.store import Store
 
-    tracker = _tracker(Store(store.resolve()), planned)
-    tracker.close()
-    tracker.attach(_written(planned, reports))
+    truth = Store(store.resolve())
+    if not truth.uids():
+        typer.echo(f"{store}: no stages yet, so there is nothing to copy")
+        return
+    tracker = _tracker(truth, planned)
+    whole = tracker.close() and tracker.attach(_written(planned, reports))
+    if not whole:
+        raise typer.Exit(FAILED)
+    typer.echo(f"MLflow has what {store} holds")
 
 
 @data_app.command("check")
@@ -358,6 +370,16 @@ def _tracker(store: Store, planned: Plan) -> Any:
     return Tracker(store, planned, command=shlex.join(["fima-ablate", *sys.argv[1:]]))
 
 
+def _writable(option: str, folder: Path) -> None:
+    """Find out before hours of work that their results have no place."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(f"{option} {folder}: {error.strerror}; name a folder that can be written") from None
+
+
 def _bar(console: Console) -> Progress:
     """A line that shows how far something is, and goes when it is done."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -372,19 +394,49 @@ def _index(planned: Plan, console: Console) -> None:
     """Index real videos once, with all cores and in sight, before stages ask for them one by one."""
     from fima import datasets
 
-    used = {data.model_dump_json(): data for row in planned.rows for data in row.resolved.data.values()}
-    paths: dict[Path, None] = {}
-    for data in used.values():
-        if data.name != "embedded":
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", datasets.PartialCopy)  # said when the plan was made
-                paths |= dict.fromkeys(record.path for record in datasets.load(data).records)
+    sets: dict[str, datasets.Dataset] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", datasets.PartialCopy)  # said when the plan was made
+        for data in (data for row in planned.rows for data in row.resolved.data.values()):
+            key = data.model_dump_json()
+            if data.name != "embedded" and key not in sets:
+                sets[key] = datasets.load(data)
+    for stage in planned.stages.values():
+        if "data" in stage.config:
+            dataset = sets.get(datasets.Data.model_validate(stage.config["where"]["data"]).model_dump_json())
+            if dataset is not None:
+                _enough(stage, dataset)
+    paths = list(dict.fromkeys(record.path for dataset in sets.values() for record in dataset.records))
     if not paths:
         return
+    unreadable: list[str] = []
     with _bar(console) as bar:
         task = bar.add_task("looking up videos, decoding new ones once", total=len(paths))
-        for _ in datasets.scan(list(paths), datasets.cores(), lambda done, total: bar.update(task, completed=done)):
-            pass
+        for _, found in datasets.scan(paths, datasets.cores(), lambda done, _: bar.update(task, completed=done)):
+            unreadable += [found] if isinstance(found, str) else []
+    for line in unreadable[:3]:
+        console.print(f"warning: {line}", highlight=False, markup=False, soft_wrap=True)
+    if len(unreadable) > 3:
+        console.print(f"warning: {len(unreadable) - 3} more cannot be read; the tables name them", highlight=False)
+
+
+def _enough(stage: Stage, dataset: Dataset) -> None:
+    """Refuse at once what a stage would find out after those before it have run for days."""
+    if stage.kind == "pretrain":
+        videos = len({record.path for record in dataset.split("train")})
+        batch = stage.config["settings"]["optim"]["batch"]
+        if batch > videos:
+            raise ValueError(
+                f"optim.batch must not exceed the {videos} training videos of {dataset.root}, got {batch}; "
+                f"set optim.batch={videos or 1} or add videos"
+            )
+        return
+    for split in ("train", "test"):
+        if not any(record.label is not None for record in dataset.split(split)):
+            raise ValueError(
+                f"{dataset.root}: no labelled video in its {split} split, which the {stage.title} needs; add some, or "
+                "leave the column out of --metrics"
+            )
 
 
 def _render(planned: Plan, console: Console) -> None:
@@ -416,7 +468,10 @@ def _report(planned: Plan, store: Store, reports: Path, only_measured: bool = Fa
 
     written: dict[str, list[Path]] = {}
     for table in reporting.build(planned, store):
-        if only_measured and not table.measured:
+        kept = reports / planned.profile.profile / table.study / "table.json"
+        if not table.measured and (only_measured or kept.is_file()):
+            if kept.is_file() and not only_measured:
+                typer.echo(f"nothing of {table.study} is measured here; {kept.parent}/ keeps what it holds", err=True)
             continue
         written[table.study] = reporting.write(table, reports / planned.profile.profile / table.study)
         typer.echo(render.text(table))

@@ -155,7 +155,8 @@ class Mirror:
                            if other != key and part["stages"].get(uid, {}).get("run")), None)  # fmt: skip
             tags = _common(entry) | _about(config, entry["stages"][uid]) | {"uid": uid}
             tags |= {"mlflow.parentRunId": mine["run"]} | ({"curves": shared} if shared else {})
-            name = f"{entry['stages'][uid]}: {config.get('kind', '')} {tags['role']} seed {tags['seed']}"
+            role = f" {tags['role']}" if tags["role"] != config.get("kind") else ""
+            name = f"{entry['stages'][uid]}: {config.get('kind', '')}{role} seed {tags['seed']}"
             start = round(1000 * (status.started or time.time()))
             created = self.client.create_run(self.experiment, start, _tags(tags), name[:200])
             run = str(created.info.run_id)

@@ -203,13 +203,21 @@ def build(
         for seed_list, columns in [(tuple(seeds or study.seeds or profile.seeds), _columns(study, profile, metrics))]
         for row in study.rows
     )
-    _refuse_idle_roots(profile, rows)
+    _refuse_idle_roots(profile, rows, overrides)
     every_seed = tuple(sorted({seed for row in rows for seed in row.pretrain}))
     return Plan(rows, planner.stages, every_seed, profile, tuple(overrides))
 
 
-def _refuse_idle_roots(profile: Profile, rows: Sequence[PlannedRow]) -> None:
+def _refuse_idle_roots(profile: Profile, rows: Sequence[PlannedRow], overrides: Sequence[str]) -> None:
     """A folder of videos that nobody reads is a mistake: the run would be about other videos."""
+    for row in rows:
+        for role, data in row.resolved.data.items():
+            if data.name == "embedded" and data.root is not None:
+                given = next((text for text in overrides if ".root=" in text.replace(" ", "")), f"data.{role}.root")
+                raise SpecError(
+                    f"override {given}: nothing reads it, for the videos of role {role} are embedded; add "
+                    "data.name=folder (or ucf101, hmdb51, kinetics400, diving48)"
+                )
     for text in profile.roots:
         only, _ = folder_of(text)
         if not any(
@@ -253,8 +261,8 @@ class _Planner:
         cells: dict[str, dict[int, Cell]] = {metric: {} for metric in columns}
         pretrain: dict[int, str] = {}
         needed: dict[int, tuple[str, ...]] = {}
-        name = f"{study.study}: {row.label}"
         for seed in seeds:
+            name = f"{row.label}, seed {seed}, {study.study}"
             pretrain[seed] = self._pretrain(resolved, seed, name)
             used = {pretrain[seed]: None}
             for metric in columns:
@@ -272,7 +280,10 @@ class _Planner:
         what, _, role = metric.partition("/")
         make: Callable[[Resolved, str, int, str, str], str]
         make = {"lin": self._linear, "ft": self._finetune}.get(what, self._retrieval)
-        uid = make(resolved, role, seed, name, pretrain)
+        try:
+            uid = make(resolved, role, seed, name, pretrain)
+        except datasets.DataError as error:
+            raise datasets.DataError(f"{error}; without {role}, name the other columns in --metrics") from None
         return Cell(uid, what if what.startswith("R") else "top1")
 
     def _pretrain(self, resolved: Resolved, seed: int, name: str) -> str:
@@ -336,7 +347,7 @@ class _Planner:
         config = {"kind": kind, "version": RESULTS[kind], **config, "seed": seed}
         uid = f"{kind}-{words}-s{seed}-{self._digest(config)}"
         if uid not in self.stages:
-            self.stages[uid] = Stage(kind, uid, config, seed, needs, f"{title}, seed {seed}")
+            self.stages[uid] = Stage(kind, uid, config, seed, needs, title)
         return uid
 
     def _digest(self, config: Mapping[str, Any]) -> str:

@@ -160,7 +160,7 @@ def _panel(panel: Axes, table: Table, column: Column, labels: list[str], shared:
             ms=6,
             zorder=3,
         )
-        handles["the paper, on the axis above if there is one (equal lengths: equal differences)"] = Line2D(
+        handles["the paper, on the axis above if there is one"] = Line2D(
             [], [], color=PAPER, marker="D", mfc="none", mew=1.4, ms=6, lw=0
         )
         title = _wrapped("paper" + (f": {column.paper_data}" if column.paper_data else ""))
@@ -183,7 +183,7 @@ def _panel(panel: Axes, table: Table, column: Column, labels: list[str], shared:
         if left < column.chance < right:  # a level far outside would squeeze the differences
             panel.axvline(column.chance, color=CHANCE, lw=1, ls=":", zorder=1)
             panel.set_xlim(left, right)
-            handles["chance"] = Line2D([], [], color=CHANCE, lw=1, ls=":")
+            handles["chance, on the axis below"] = Line2D([], [], color=CHANCE, lw=1, ls=":")
     _ticks(panel, column)
     panel.spines["top"].set_visible(False)
     panel.set_ylim(len(table.rows) - 0.5, -0.5)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 KINDS = {"lin": "linear probe, top-1 %", "ft": "fine-tuning, top-1 %"}
 ROLES = {"ucf101": "UCF101", "hmdb51": "HMDB51"}
 NAMES = {"ucf101": "UCF101", "hmdb51": "HMDB51", "kinetics400": "Kinetics-400", "diving48": "Diving48 V2"}
+DAY = 86_400.0  # seconds
+BRIEF = 0.01 * DAY  # longest pre-training whose time is given in seconds
 NAMED = 5  # videos that a note names
 RELATIVE, ALL_PARAMETERS = "gpu_days/relative", "parameters/all"  # derived columns
 
@@ -197,6 +199,10 @@ def _table(rows: Sequence[PlannedRow], plan: Plan, store: Store, command: str, c
     if "gpu_days" in metrics:
         for own, relative in zip(cells, _relative([own["gpu_days"] for own in cells]), strict=True):
             own[RELATIVE] = relative
+        if _brief(rows, results):
+            for own in cells:
+                seconds = {seed: round(DAY * days, 6) for seed, days in own["gpu_days"].values.items()}
+                own["gpu_days"] = replace(own["gpu_days"], values=seconds)
     order = [name for metric in metrics for name in (metric, f"{metric}/all", f"{metric}/relative") if name in cells[0]]
     notes: list[str] = []
     columns = []
@@ -218,7 +224,7 @@ def _table(rows: Sequence[PlannedRow], plan: Plan, store: Store, command: str, c
         title=study.title,
         paper=_paper(study),
         profile=profile.profile,
-        profile_title=profile.title,
+        profile_title=profile.title if not plan.overrides else "",
         reduced=profile.reduced,
         scale=profile.scale,
         changes=_changes(plan, results),
@@ -231,7 +237,7 @@ def _table(rows: Sequence[PlannedRow], plan: Plan, store: Store, command: str, c
         notes=(*notes, *_general_notes(columns, shown, seeds, rows, omitted), *_video_notes(results, rows)),
         scaled=_scaled(rows, profile.rule),
         departures=_departures(rows),
-        verdicts=tuple(_judge(claim, shown, columns) for claim in study.claims),
+        verdicts=tuple(_judge(claim, shown, columns, _alike(rows)) for claim in study.claims),
         failures=tuple(results.failures),
         omitted=omitted,
         environments=tuple(results.environments),
@@ -279,14 +285,19 @@ def _cell(row: PlannedRow, metric: str, results: _Results) -> Cell:
         if result is None:
             missing[seed] = results.why(source.uid)
             continue
+        found = result.get(source.key)
+        if not isinstance(found, int | float):
+            missing[seed] = f"damaged: {source.uid}/result.json has no number {source.key}, delete that folder"
+            continue
         devices = result.get("devices", 1) if metric == "gpu_days" else 1
-        values[seed] = source.factor * devices * float(result[source.key])
+        values[seed] = source.factor * devices * float(found)
     return Cell(row.row.paper.get(metric), values, missing)
 
 
 def _all_parameters(row: PlannedRow, results: _Results) -> Cell:
     """The count with attention, norms and class token, which the paper's leaves out."""
     found = {seed: results.get(uid) for seed, uid in row.pretrain.items()}
+    found = {seed: result for seed, result in found.items() if result and "parameters_millions" in result}
     return Cell(None, {seed: float(result["parameters_millions"]) for seed, result in found.items() if result})
 
 
@@ -300,6 +311,13 @@ def _relative(costs: Sequence[Cell]) -> list[Cell]:
         )
         for cost in costs
     ]
+
+
+def _brief(rows: Sequence[PlannedRow], results: _Results) -> bool:
+    """Whether pre-trainings are so short that days say nothing."""
+    found = [result for uid in _uids(rows, "gpu_days") if (result := results.get(uid))]
+    took = [result["seconds"] * result.get("devices", 1) for result in found if "seconds" in result]
+    return bool(took) and max(took) < BRIEF
 
 
 # --- columns
@@ -319,11 +337,13 @@ def _column(
             "layers, without attention projections, norms and class token. The projection head is in no count, and "
             "the seed alters none."
         )
-        column = Column(metric, "parameters by the paper's count", "", "", unit="M", decimals=3, better="lower")
+        column = Column(
+            metric, "parameters by the paper's count, millions", "", "", unit="M", decimals=3, better="lower"
+        )
         return column, [note]
     if metric == ALL_PARAMETERS:
         note = "Encoder and the whole decoder, with attention, norms and class token; the paper prints no such number."
-        return Column(metric, "parameters, decoder in full", "", "", unit="M", decimals=3), [note]
+        return Column(metric, "parameters, decoder in full, millions", "", "", unit="M", decimals=3), [note]
     if metric in ("gpu_days", RELATIVE):
         return _cost_column(metric, rows, cells, results)
     kind, _, role = metric.partition("/")
@@ -372,18 +392,21 @@ def _cost_column(
 ) -> tuple[Column, list[str]]:
     found = [result for uid in _uids(rows, "gpu_days") if (result := results.get(uid))]
     kinds = {_device(result) for result in found}
-    unit = "GPU-days" if kinds == {"cuda"} else "device-days"
+    what = "GPU" if kinds == {"cuda"} else "device"
+    brief = _brief(rows, results)
+    time = "seconds" if brief else "days"
+    unit = f"{what}-{time}"
     where = {"cuda": "GPU", "cpu": "CPU"}
     devices = " and ".join(sorted(where.get(kind, kind) for kind in kinds)) or "no run yet"
     note = (
-        f"Wall-clock time of pre-training × devices, in days ({devices}), beside whatever else the machine did; a "
+        f"Wall-clock time of pre-training × devices, in {time} ({devices}), beside whatever else the machine did; a "
         "pre-training that rows or studies share was timed once. The paper timed 3 RTX 2080 Ti: compare ratios only."
     )
     if metric == RELATIVE:
         title = f"cost relative to “{rows[0].row.label}”"
         return Column(metric, title, "", "", unit="×", decimals=3), [note]
     means = [mean for own in cells if (mean := own["gpu_days"].mean)]
-    decimals = max(2, 2 - math.floor(math.log10(min(means)))) if means else 2
+    decimals = 1 if brief else max(2, 2 - math.floor(math.log10(min(means)))) if means else 2
     column = Column(
         metric, "pre-training cost", f"{unit} ({devices})", "GPU-days", unit=unit, decimals=decimals, better="lower"
     )
@@ -416,7 +439,7 @@ def _general_notes(
     rows: Sequence[PlannedRow],
     omitted: Sequence[str],
 ) -> list[str]:
-    notes = []
+    notes = [f"{_quoted(labels)} are one experiment here: nothing tells them apart." for labels in _alike(rows)]
     absent = missing_note(columns, shown, seeds)
     if absent:
         notes.append(absent)
@@ -459,6 +482,11 @@ def _video_notes(results: _Results, rows: Sequence[PlannedRow]) -> list[str]:
     return notes
 
 
+def _quoted(labels: Sequence[str]) -> str:
+    *first, last = [f"“{label}”" for label in labels]
+    return f"{', '.join(first)} and {last}"
+
+
 def _scaled(rows: Sequence[PlannedRow], rule: Mapping[str, Any]) -> tuple[Scaled, ...]:
     changes = {
         (change.name, change.paper, change.value): Scaled(
@@ -497,7 +525,17 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 # --- claims
 
 
-def _judge(claim: Claim, rows: Sequence[Row], columns: Sequence[Column]) -> stats.Verdict:
+def _alike(rows: Sequence[PlannedRow]) -> list[list[str]]:
+    """Labels of rows that are one experiment: the command or the profile took away what they differ in."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row.pretrain.values()), []).append(row.row.label)
+    return [labels for labels in groups.values() if len(labels) > 1]
+
+
+def _judge(
+    claim: Claim, rows: Sequence[Row], columns: Sequence[Column], alike: Sequence[Sequence[str]]
+) -> stats.Verdict:
     column = next((column for column in columns if column.metric == claim.metric), None)
     kind = next(name for name in ("best", "worst", "better", "equal", "ratio") if getattr(claim, name))
     if column is None:
@@ -505,6 +543,10 @@ def _judge(claim: Claim, rows: Sequence[Row], columns: Sequence[Column]) -> stat
     if column.same_as is not None:
         reason = f"one data set plays both UCF101 and HMDB51 here, so {claim.metric} repeats {column.same_as}"
         return stats.unmeasured(claim.says, claim.metric, kind, reason)
+    compared = claim.labels if not (claim.best or claim.worst) else [row.label for row in rows]
+    same = next((labels for labels in alike if len(set(labels) & set(compared)) > 1), None)
+    if same is not None:
+        return stats.unmeasured(claim.says, claim.metric, kind, f"{_quoted(same)} are one experiment here")
     values = {row.label: row.cells[claim.metric].values for row in rows}
     others = [row.label for row in rows]
     if claim.equal:

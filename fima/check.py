@@ -29,6 +29,7 @@ class Report:
     frames: int = 0
     seconds: float = 0.0
     jobs: int = 1
+    recognised: bool = True  # the videos are those of the lists
     cached: int = 0  # videos whose index was there already: their decoding is not measured
     classes: int = 0
     broken: list[str] = field(default_factory=list)  # no frame decodes
@@ -41,7 +42,9 @@ class Report:
     @property
     def clean(self) -> bool:
         """Whether nothing was found."""
-        return not (self.broken or self.corrupt or self.short or self.missing or self.unlisted or self.mislabelled)
+        return self.recognised and not (
+            self.broken or self.corrupt or self.short or self.missing or self.unlisted or self.mislabelled
+        )
 
     @property
     def rate(self) -> float:
@@ -147,6 +150,7 @@ def run(
     # Lists may name videos outside the folder, or with endings that no other layout looks for.
     files = sorted({*layouts.video_files(root), *(record.path for record in (dataset.records if dataset else ()))})
     report = Report(root, dataset.title if dataset else f"{name}: none of the listed videos is there", jobs=jobs)
+    report.recognised = dataset is not None
     if dataset:
         report.listed, report.missing, report.classes = dataset.listed, [*dataset.missing], len(dataset.classes)
         report.mislabelled = _mislabelled(dataset)

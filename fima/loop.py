@@ -90,8 +90,8 @@ def read_checkpoint(path: Path) -> State:
     try:
         state: State = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, UnpicklingError, LookupError, ValueError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{path}: cannot be read ({reason}); delete its folder to start again") from error
+        what = "is not there" if isinstance(error, FileNotFoundError) else "cannot be read: it is damaged"
+        raise ValueError(f"{path}: {what}; delete its folder to start that stage again") from error
     return state
 
 

@@ -51,7 +51,8 @@ def read(folder: Path) -> Features:
         with np.load(path, allow_pickle=False) as file:
             return Features(**{name: file[name] for name in Features.__dataclass_fields__})
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{path}: cannot be read ({error}); delete its folder and extract again") from error
+        what = "is not there" if isinstance(error, FileNotFoundError) else "cannot be read: it is damaged"
+        raise ValueError(f"{path}: {what}; delete its folder to extract again") from error
 
 
 def prepared(backbone: nn.Module, settings: Settings, device: torch.device) -> nn.Module:

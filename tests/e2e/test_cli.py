@@ -185,6 +185,9 @@ def test_a_partial_copy_of_ucf101_works_after_a_warning(clips: Path, tmp_path: P
         (["run", "table3d_beta", "foreground.beta=1.4"], "foreground.beta"),
         (["run", "table3d_beta", "--profile", "ucf101-i3d"], "--data-root"),
         (["run", "table3d_beta", "--seeds", "a"], "--seeds"),
+        (["run", "table3d_beta", "--seeds=-1"], "--seeds takes whole numbers from 0 up"),
+        (["run", "table3d_beta", "--store", "/proc/none"], "--store /proc/none: "),
+        (["run", "table3d_beta", "--reports", "/dev/null"], "--reports /dev/null: "),
         (["run", "table3d_beta", "--metrics", "lin/ucf"], "lin/ucf101"),
         (["run"], "table3d_beta"),
         (["data", "check", "/does/not/exist"], "/does/not/exist"),
@@ -195,6 +198,22 @@ def test_bad_input_is_one_clear_line(tmp_path: Path, arguments: list[str], said:
     assert code == 2
     assert "Traceback" not in err
     assert said in err
+
+
+def test_a_list_that_lacks_a_split_is_refused_before_anything_runs(clips: Path, tmp_path: Path) -> None:
+    root = tmp_path / "videos"
+    root.mkdir()
+    (root / "list.csv").write_text("path,label,split\n" + "a.avi,x,train\n" + "b.avi,y,train\n")
+    for name, source in zip("ab", sorted((clips / "ut_interaction/hug").glob("*.avi")), strict=False):
+        (root / f"{name}.avi").symlink_to(source)
+    words = ["run", "table9_frame_loss", "--profile", "debug", "data.name=folder", f"data.root={root}"]
+    code, _, err = call(tmp_path, *words)
+    assert code == 2
+    assert "optim.batch must not exceed the 2 training videos" in err
+    code, _, err = call(tmp_path, *words, "optim.batch=2")
+    assert code == 2
+    assert "no labelled video in its test split" in err
+    assert not list(tmp_path.glob("runs/*/config.json"))
 
 
 def test_a_failed_stage_fails_the_command_but_not_the_others(tmp_path: Path) -> None:

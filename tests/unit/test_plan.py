@@ -125,6 +125,8 @@ def test_a_folder_that_nothing_reads_is_refused(tmp_path: Path) -> None:
     study, debug = spec.load_study("table3d_beta"), spec.load_profile("debug")
     with pytest.raises(spec.SpecError, match=r"--data-root .*: nothing reads it.*profile debug.*data\.name=folder"):
         planning.build([study], spec.apply_roots(debug, [str(tmp_path)]))
+    with pytest.raises(spec.SpecError, match=r"override data\.root=/videos: nothing reads it.*add data\.name=folder"):
+        plan("data.root=/videos")
 
 
 def test_seed_data_and_code_version_are_in_every_uid(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from ablations import code, plots, render, report, stats
+from ablations.spec import Claim
 from ablations.table import REDUCED, Cell, Column, Row, Table, mark_best
 from fima.config import Settings
 
@@ -380,9 +381,8 @@ def planned(
     )
 
 
-def claim(**form: Any) -> SimpleNamespace:
-    empty = {"best": None, "worst": None, "better": None, "worse": (), "equal": (), "ratio": None, "value": None}
-    return SimpleNamespace(**{**empty, "says": "it holds", **form})
+def claim(**form: Any) -> Claim:
+    return Claim(says="it holds", where="study.yaml:1", **form)
 
 
 def built(plan: Any, results: Mapping[str, dict[str, Any]], failed: Mapping[str, str] | None = None) -> Table:
@@ -497,6 +497,27 @@ def test_cost_is_days_times_devices_and_relative_to_the_first_row(device: str, u
     assert table.columns[2].data == unit and table.columns[2].paper_data == "GPU-days"
     assert table.verdicts[0].words.startswith("one seed: size disagrees")
     assert "0.0330 (1)" in render.markdown(table)
+
+
+def test_short_runs_cost_seconds_and_damaged_results_are_named() -> None:
+    plan = planned({"gpu_days": "seconds"})
+    table = built(plan, {"pretrain-VD-0": cost(12.3, "cpu"), "pretrain-DC-0": {"half": 1}})
+    assert table.columns[0].data == "device-seconds (CPU)"
+    text = render.markdown(table)
+    assert "12.3 (1)" in text
+    assert "1 damaged: pretrain-DC-0/result.json has no number seconds, delete that folder" in text
+
+
+def test_rows_that_became_one_experiment_get_no_verdict() -> None:
+    """As an override does of what the rows differ in."""
+    told = [claim(metric="lin/ucf101", best="b"), claim(metric="lin/ucf101", better="c", worse=("a",))]
+    plan = planned({"lin/ucf101": "top1"}, ("a", "b", "c"), ({}, {}, {}), seeds=(0, 1), claims=told)
+    plan.rows[1].pretrain = plan.rows[0].pretrain
+    results = {f"lin-ucf101-{label}-{seed}": LINEAR | {"top1": 40.0 + seed} for label in "abc" for seed in (0, 1)}
+    table = built(plan, results)
+    assert table.verdicts[0].words == "undecided: “a” and “b” are one experiment here"
+    assert table.verdicts[1].n == 2
+    assert "“a” and “b” are one experiment here: nothing tells them apart." in render.markdown(table)
 
 
 def test_every_form_of_claim_is_judged() -> None:

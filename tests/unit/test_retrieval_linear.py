@@ -96,7 +96,7 @@ def test_one_class_is_refused() -> None:
 
 
 def test_missing_and_damaged_features_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"features\.npz: cannot be read"):
+    with pytest.raises(ValueError, match=r"features\.npz: is not there"):
         features.read(tmp_path)
     (tmp_path / "features.npz").write_bytes(b"junk")
     with pytest.raises(ValueError, match=r"features\.npz: cannot be read"):
