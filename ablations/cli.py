@@ -229,16 +229,11 @@ def status(store: StoreRoot = Path("runs"), as_json: AsJson = False) -> None:
     if not rows:
         typer.echo(f"{store}: no stages yet; start with fima-ablate run studies/table3d_beta.yaml")
         return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table("stage", "state", "progress", "seconds", "note", "folder", box=None)
+    width = max(len(row["uid"]) for row in rows)
     for row in rows:
-        seconds = "" if row["seconds"] is None else f"{row['seconds']:.1f}"
-        title, error = escape(row["title"]), escape(row["error"] or "")
-        table.add_row(title, row["state"], row["progress"] or "", seconds, error, row["uid"])
-    Console().print(table)
+        seconds = "" if row["seconds"] is None else f"{row['seconds']:.1f} s"
+        line = f"{row['state']:11} {row['progress'] or '':>9} {seconds:>9}  {row['uid']:{width}}  {row['title']}"
+        typer.echo(f"{line}: {row['error']}" if row["error"] else line)
     counts: dict[str, int] = {}
     for row in rows:
         counts[row["state"]] = counts.get(row["state"], 0) + 1
