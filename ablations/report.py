@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablations import code, render, stats
+from ablations import notes as below
+from ablations.results import NAMES, Results
 from ablations.store import alive
-from ablations.table import Cell, Column, Row, Scaled, Table, mark_best, missing_note
+from ablations.table import Cell, Column, Row, Table, mark_best
 
 if TYPE_CHECKING:
     from ablations.plan import Plan, PlannedRow
@@ -23,10 +25,8 @@ if TYPE_CHECKING:
 
 KINDS = {"lin": "linear probe, top-1 %", "ft": "fine-tuning, top-1 %"}
 ROLES = {"ucf101": "UCF101", "hmdb51": "HMDB51"}
-NAMES = {"ucf101": "UCF101", "hmdb51": "HMDB51", "kinetics400": "Kinetics-400", "diving48": "Diving48 V2"}
 DAY = 86_400.0  # seconds
 BRIEF = 0.01 * DAY  # longest pre-training whose time is given in seconds
-NAMED = 5  # videos that a note names
 RELATIVE, ALL_PARAMETERS = "gpu_days/relative", "parameters/all"  # derived columns
 
 
@@ -118,77 +118,9 @@ def _sweep(folder: Path) -> None:
 # --- from results to a table
 
 
-class _Results:
-    """What the store holds for the cells of a plan, each result read once."""
-
-    def __init__(self, plan: Plan, store: Store) -> None:
-        self.plan, self.store = plan, store
-        self._read: dict[str, dict[str, Any] | None] = {}
-        self._failures: dict[str, str] = {}
-
-    def get(self, uid: str) -> dict[str, Any] | None:
-        if uid not in self._read:
-            self._read[uid] = self.store.result(uid)
-        return self._read[uid]
-
-    def why(self, uid: str) -> str:
-        """Why a stage has no result; "failed" also when one that it needs did."""
-        status = self.store.status(uid)
-        if status.state == "failed":
-            self._failures[uid] = f"{self.plan.stages[uid].title} ({uid}): {status.error or 'no reason was recorded'}"
-            return "failed"
-        reasons = [self.why(need) for need in self.plan.stages[uid].needs if self.get(need) is None]
-        return (
-            "failed"
-            if "failed" in reasons
-            else "not finished"
-            if status.state in ("running", "interrupted")
-            else "not run"
-        )
-
-    @property
-    def failures(self) -> list[str]:
-        return [self._failures[uid] for uid in self.plan.stages if uid in self._failures]
-
-    @property
-    def partial(self) -> list[str]:
-        """Data sets of which listed videos are missing, as the stages found them."""
-        found: dict[str, None] = {}
-        for uid, result in self._used():
-            if result.get("missing"):
-                there, listed = result["listed"] - result["missing"], result["listed"]
-                name = self.plan.stages[uid].config["where"]["data"]["name"]
-                found[f"partial copy of {NAMES.get(name, name)}: {there:,} of {listed:,} listed videos"] = None
-        return list(found)
-
-    def videos(self, kind: str) -> list[str]:
-        """One line per video that the stages found "broken" or "short"."""
-        return list({line: None for _, result in self._used() for line in result.get(kind, [])})
-
-    def _used(self) -> list[tuple[str, dict[str, Any]]]:
-        """Results of the stages asked for and of those that they need, in the order of the plan."""
-        used: set[str] = set()
-        waiting = list(self._read)
-        while waiting:
-            uid = waiting.pop()
-            used.add(uid)
-            waiting += [need for need in self.plan.stages[uid].needs if need not in used]
-        return [(uid, result) for uid in self.plan.stages if uid in used and (result := self.store.result(uid))]
-
-    @property
-    def environments(self) -> list[Mapping[str, Any]]:
-        """The distinct machines and versions that the results came from."""
-        found: list[Mapping[str, Any]] = []
-        for uid in self.plan.stages:
-            environment = (self._read.get(uid) or {}).get("environment")
-            if environment and environment not in found:
-                found.append(environment)
-        return found
-
-
 def _table(rows: Sequence[PlannedRow], plan: Plan, store: Store, command: str, commit: str) -> Table:
     study, profile = rows[0].study, plan.profile
-    results = _Results(plan, store)
+    results = Results(plan, store)
     metrics = list(rows[0].cells)
     seeds = sorted({seed for row in rows for cells in row.cells.values() for seed in cells})
     data = {role: data_title(chosen) for role, chosen in rows[0].resolved.data.items()}
@@ -227,36 +159,21 @@ def _table(rows: Sequence[PlannedRow], plan: Plan, store: Store, command: str, c
         profile_title=profile.title if not plan.overrides else "",
         reduced=profile.reduced,
         scale=profile.scale,
-        changes=_changes(plan, results),
+        changes=below.changes(plan, results),
         command=command,
         commit=commit,
         seeds=tuple(seeds),
         columns=tuple(columns),
         rows=shown,
         data=data,
-        notes=(*notes, *_general_notes(columns, shown, seeds, rows, omitted), *_video_notes(results, rows)),
-        scaled=_scaled(rows, profile.rule),
-        departures=_departures(rows),
-        verdicts=tuple(_judge(claim, shown, columns, _alike(rows)) for claim in study.claims),
+        notes=(*notes, *below.general_notes(columns, shown, seeds, rows, omitted), *below.video_notes(results, rows)),
+        scaled=below.scaled(rows, profile.rule),
+        departures=below.departures(rows),
+        verdicts=tuple(_judge(claim, shown, columns, below.alike(rows)) for claim in study.claims),
         failures=tuple(results.failures),
         omitted=omitted,
         environments=tuple(results.environments),
     )
-
-
-# Overrides that say where videos lie and how they are read: no departure from a recipe.
-PLACES = ("root", "broken", "memory_gib")
-
-
-def _changes(plan: Plan, results: _Results) -> tuple[str, ...]:
-    """What departs from the profile: settings that the command changes, and videos that are not there."""
-    names = [text.partition("=")[0].strip() for text in plan.overrides]
-    changed = [
-        text
-        for text, name in zip(plan.overrides, names, strict=True)
-        if not (name.startswith("data.") and name.rpartition(".")[2] in PLACES)
-    ]
-    return (*([f"the command sets {' '.join(changed)}"] if changed else []), *results.partial)
 
 
 def _paper(study: Study) -> str:
@@ -278,7 +195,7 @@ def data_title(data: Data) -> str:
 # --- cells
 
 
-def _cell(row: PlannedRow, metric: str, results: _Results) -> Cell:
+def _cell(row: PlannedRow, metric: str, results: Results) -> Cell:
     values, missing = {}, {}
     for seed, source in row.cells[metric].items():
         result = results.get(source.uid)
@@ -294,7 +211,7 @@ def _cell(row: PlannedRow, metric: str, results: _Results) -> Cell:
     return Cell(row.row.paper.get(metric), values, missing)
 
 
-def _all_parameters(row: PlannedRow, results: _Results) -> Cell:
+def _all_parameters(row: PlannedRow, results: Results) -> Cell:
     """The count with attention, norms and class token, which the paper's leaves out."""
     found = {seed: results.get(uid) for seed, uid in row.pretrain.items()}
     found = {seed: result for seed, result in found.items() if result and "parameters_millions" in result}
@@ -313,7 +230,7 @@ def _relative(costs: Sequence[Cell]) -> list[Cell]:
     ]
 
 
-def _brief(rows: Sequence[PlannedRow], results: _Results) -> bool:
+def _brief(rows: Sequence[PlannedRow], results: Results) -> bool:
     """Whether pre-trainings are so short that days say nothing."""
     found = [result for uid in _uids(rows, "gpu_days") if (result := results.get(uid))]
     took = [result["seconds"] * result.get("devices", 1) for result in found if "seconds" in result]
@@ -328,7 +245,7 @@ def _column(
     rows: Sequence[PlannedRow],
     cells: Sequence[Mapping[str, Cell]],
     data: Mapping[str, str],
-    results: _Results,
+    results: Results,
 ) -> tuple[Column, list[str]]:
     """A column and its footnotes."""
     if metric == "parameters":
@@ -388,7 +305,7 @@ def _protocol_note(protocols: Sequence[str], found: Sequence[Mapping[str, Any]],
 
 
 def _cost_column(
-    metric: str, rows: Sequence[PlannedRow], cells: Sequence[Mapping[str, Cell]], results: _Results
+    metric: str, rows: Sequence[PlannedRow], cells: Sequence[Mapping[str, Cell]], results: Results
 ) -> tuple[Column, list[str]]:
     found = [result for uid in _uids(rows, "gpu_days") if (result := results.get(uid))]
     kinds = {_device(result) for result in found}
@@ -429,108 +346,7 @@ def _told_apart(columns: Sequence[Column]) -> list[Column]:
     ]
 
 
-# --- what stands below the table
-
-
-def _general_notes(
-    columns: Sequence[Column],
-    shown: Sequence[Row],
-    seeds: Sequence[int],
-    rows: Sequence[PlannedRow],
-    omitted: Sequence[str],
-) -> list[str]:
-    notes = [f"{_quoted(labels)} are one experiment here: nothing tells them apart." for labels in _alike(rows)]
-    absent = missing_note(columns, shown, seeds)
-    if absent:
-        notes.append(absent)
-    twins = [f"{column.metric} (as {column.same_as})" for column in columns if column.same_as]
-    if twins:
-        notes.append(
-            f"One data set plays both UCF101 and HMDB51 here, so that these are the same measurements and are shown "
-            f"once: {', '.join(twins)}. The paper's values for them are in table.csv and table.json."
-        )
-    if omitted:
-        notes.append(f"Not measured here: {', '.join(omitted)} (--metrics asks for them).")
-    decoders: dict[str, None] = {}
-    for row in rows:
-        if row.resolved.settings.decodes:
-            decoder = row.resolved.settings.decoder
-            text = f"start {decoder.init}, positions × {decoder.position:g}, dropout {decoder.dropout:g}"
-            decoders[text + (", layer norm on the memory" if decoder.memory_norm else "")] = None
-    if decoders:
-        notes.append(
-            f"Motion decoder: {'; or '.join(decoders)} (the paper's: start paper, positions × 1, dropout 0.1)."
-        )
-    return notes
-
-
-def _video_notes(results: _Results, rows: Sequence[PlannedRow]) -> list[str]:
-    """Videos that are broken or short, counted and named."""
-    skipped = all(data.short == "skip" for data in rows[0].resolved.data.values())
-    notes = []
-    for kind, what in (
-        ("broken", "left out, for nothing can be read of them"),
-        (
-            "short",
-            "left out, for a clip spans more frames" if skipped else "shorter than a clip, so that frames repeat",
-        ),
-    ):
-        lines = results.videos(kind)
-        if lines:
-            more = f"; and {len(lines) - NAMED} more" if len(lines) > NAMED else ""
-            notes.append(f"{len(lines)} video{'s' * (len(lines) > 1)} {what}: {'; '.join(lines[:NAMED])}{more}.")
-    return notes
-
-
-def _quoted(labels: Sequence[str]) -> str:
-    *first, last = [f"“{label}”" for label in labels]
-    return f"{', '.join(first)} and {last}"
-
-
-def _scaled(rows: Sequence[PlannedRow], rule: Mapping[str, Any]) -> tuple[Scaled, ...]:
-    changes = {
-        (change.name, change.paper, change.value): Scaled(
-            change.name, change.paper, change.value, str(rule.get(change.name, ""))
-        )
-        for row in rows
-        for change in row.resolved.scaled
-    }
-    return tuple(sorted(changes.values(), key=lambda change: (change.name, change.paper)))
-
-
-def _departures(rows: Sequence[PlannedRow]) -> dict[str, Any]:
-    """Settings that act in every row with one value which is not the default, that is the paper's for I3D on UCF101.
-
-    What the study itself varies or states is no departure.
-    """
-    from fima.config import Settings
-
-    usual = _flat(Settings.model_validate({}).model_dump(mode="json"))
-    stated = {name for row in rows for name in (*row.study.base, *row.row.set)}
-    each = [_flat(row.resolved.settings.active()) for row in rows]
-    return {
-        name: value
-        for name, value in each[0].items()
-        if name not in stated and usual.get(name) != value and all(other.get(name) == value for other in each)
-    }
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat
-
-
 # --- claims
-
-
-def _alike(rows: Sequence[PlannedRow]) -> list[list[str]]:
-    """Labels of rows that are one experiment: the command or the profile took away what they differ in."""
-    groups: dict[tuple[str, ...], list[str]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row.pretrain.values()), []).append(row.row.label)
-    return [labels for labels in groups.values() if len(labels) > 1]
 
 
 def _judge(
@@ -546,7 +362,7 @@ def _judge(
     compared = claim.labels if not (claim.best or claim.worst) else [row.label for row in rows]
     same = next((labels for labels in alike if len(set(labels) & set(compared)) > 1), None)
     if same is not None:
-        return stats.unmeasured(claim.says, claim.metric, kind, f"{_quoted(same)} are one experiment here")
+        return stats.unmeasured(claim.says, claim.metric, kind, f"{below.quoted(same)} are one experiment here")
     values = {row.label: row.cells[claim.metric].values for row in rows}
     others = [row.label for row in rows]
     if claim.equal:

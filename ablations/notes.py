@@ -1,0 +1,126 @@
+"""What stands below a table: what is missing, scaled, changed or left out, and which rows are one experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ablations.results import Results
+from ablations.table import Column, Row, Scaled, missing_note
+
+if TYPE_CHECKING:
+    from ablations.plan import Plan, PlannedRow
+
+NAMED = 5  # videos that a note names
+
+# Overrides that say where videos lie and how they are read: no departure from a recipe.
+PLACES = ("root", "broken", "memory_gib")
+
+
+def changes(plan: Plan, results: Results) -> tuple[str, ...]:
+    """What departs from the profile: settings that the command changes, and videos that are not there."""
+    names = [text.partition("=")[0].strip() for text in plan.overrides]
+    changed = [
+        text
+        for text, name in zip(plan.overrides, names, strict=True)
+        if not (name.startswith("data.") and name.rpartition(".")[2] in PLACES)
+    ]
+    return (*([f"the command sets {' '.join(changed)}"] if changed else []), *results.partial)
+
+
+def general_notes(
+    columns: Sequence[Column],
+    shown: Sequence[Row],
+    seeds: Sequence[int],
+    rows: Sequence[PlannedRow],
+    omitted: Sequence[str],
+) -> list[str]:
+    notes = [f"{quoted(labels)} are one experiment here: nothing tells them apart." for labels in alike(rows)]
+    absent = missing_note(columns, shown, seeds)
+    if absent:
+        notes.append(absent)
+    twins = [f"{column.metric} (as {column.same_as})" for column in columns if column.same_as]
+    if twins:
+        notes.append(
+            f"One data set plays both UCF101 and HMDB51 here, so that these are the same measurements and are shown "
+            f"once: {', '.join(twins)}. The paper's values for them are in table.csv and table.json."
+        )
+    if omitted:
+        notes.append(f"Not measured here: {', '.join(omitted)} (--metrics asks for them).")
+    decoders: dict[str, None] = {}
+    for row in rows:
+        if row.resolved.settings.decodes:
+            decoder = row.resolved.settings.decoder
+            text = f"start {decoder.init}, positions × {decoder.position:g}, dropout {decoder.dropout:g}"
+            decoders[text + (", layer norm on the memory" if decoder.memory_norm else "")] = None
+    if decoders:
+        notes.append(
+            f"Motion decoder: {'; or '.join(decoders)} (the paper's: start paper, positions × 1, dropout 0.1)."
+        )
+    return notes
+
+
+def video_notes(results: Results, rows: Sequence[PlannedRow]) -> list[str]:
+    """Videos that are broken or short, counted and named."""
+    skipped = all(data.short == "skip" for data in rows[0].resolved.data.values())
+    notes = []
+    for kind, what in (
+        ("broken", "left out, for nothing can be read of them"),
+        (
+            "short",
+            "left out, for a clip spans more frames" if skipped else "shorter than a clip, so that frames repeat",
+        ),
+    ):
+        lines = results.videos(kind)
+        if lines:
+            more = f"; and {len(lines) - NAMED} more" if len(lines) > NAMED else ""
+            notes.append(f"{len(lines)} video{'s' * (len(lines) > 1)} {what}: {'; '.join(lines[:NAMED])}{more}.")
+    return notes
+
+
+def quoted(labels: Sequence[str]) -> str:
+    *first, last = [f"“{label}”" for label in labels]
+    return f"{', '.join(first)} and {last}"
+
+
+def scaled(rows: Sequence[PlannedRow], rule: Mapping[str, Any]) -> tuple[Scaled, ...]:
+    changes = {
+        (change.name, change.paper, change.value): Scaled(
+            change.name, change.paper, change.value, str(rule.get(change.name, ""))
+        )
+        for row in rows
+        for change in row.resolved.scaled
+    }
+    return tuple(sorted(changes.values(), key=lambda change: (change.name, change.paper)))
+
+
+def departures(rows: Sequence[PlannedRow]) -> dict[str, Any]:
+    """Settings that act in every row with one value which is not the default, that is the paper's for I3D on UCF101.
+
+    What the study itself varies or states is no departure.
+    """
+    from fima.config import Settings
+
+    usual = _flat(Settings.model_validate({}).model_dump(mode="json"))
+    stated = {name for row in rows for name in (*row.study.base, *row.row.set)}
+    each = [_flat(row.resolved.settings.active()) for row in rows]
+    return {
+        name: value
+        for name, value in each[0].items()
+        if name not in stated and usual.get(name) != value and all(other.get(name) == value for other in each)
+    }
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
+
+
+def alike(rows: Sequence[PlannedRow]) -> list[list[str]]:
+    """Labels of rows that are one experiment: the command or the profile took away what they differ in."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row.pretrain.values()), []).append(row.row.label)
+    return [labels for labels in groups.values() if len(labels) > 1]

@@ -1,0 +1,80 @@
+"""What the store holds for the cells of a plan, each result read once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ablations.plan import Plan
+    from ablations.store import Store
+
+NAMES = {"ucf101": "UCF101", "hmdb51": "HMDB51", "kinetics400": "Kinetics-400", "diving48": "Diving48 V2"}
+
+
+class Results:
+    """What the store holds for the cells of a plan, each result read once."""
+
+    def __init__(self, plan: Plan, store: Store) -> None:
+        self.plan, self.store = plan, store
+        self._read: dict[str, dict[str, Any] | None] = {}
+        self._failures: dict[str, str] = {}
+
+    def get(self, uid: str) -> dict[str, Any] | None:
+        if uid not in self._read:
+            self._read[uid] = self.store.result(uid)
+        return self._read[uid]
+
+    def why(self, uid: str) -> str:
+        """Why a stage has no result; "failed" also when one that it needs did."""
+        status = self.store.status(uid)
+        if status.state == "failed":
+            self._failures[uid] = f"{self.plan.stages[uid].title} ({uid}): {status.error or 'no reason was recorded'}"
+            return "failed"
+        reasons = [self.why(need) for need in self.plan.stages[uid].needs if self.get(need) is None]
+        return (
+            "failed"
+            if "failed" in reasons
+            else "not finished"
+            if status.state in ("running", "interrupted")
+            else "not run"
+        )
+
+    @property
+    def failures(self) -> list[str]:
+        return [self._failures[uid] for uid in self.plan.stages if uid in self._failures]
+
+    @property
+    def partial(self) -> list[str]:
+        """Data sets of which listed videos are missing, as the stages found them."""
+        found: dict[str, None] = {}
+        for uid, result in self._used():
+            if result.get("missing"):
+                there, listed = result["listed"] - result["missing"], result["listed"]
+                name = self.plan.stages[uid].config["where"]["data"]["name"]
+                found[f"partial copy of {NAMES.get(name, name)}: {there:,} of {listed:,} listed videos"] = None
+        return list(found)
+
+    def videos(self, kind: str) -> list[str]:
+        """One line per video that the stages found "broken" or "short"."""
+        return list({line: None for _, result in self._used() for line in result.get(kind, [])})
+
+    def _used(self) -> list[tuple[str, dict[str, Any]]]:
+        """Results of the stages asked for and of those that they need, in the order of the plan."""
+        used: set[str] = set()
+        waiting = list(self._read)
+        while waiting:
+            uid = waiting.pop()
+            used.add(uid)
+            waiting += [need for need in self.plan.stages[uid].needs if need not in used]
+        return [(uid, result) for uid in self.plan.stages if uid in used and (result := self.store.result(uid))]
+
+    @property
+    def environments(self) -> list[Mapping[str, Any]]:
+        """The distinct machines and versions that the results came from."""
+        found: list[Mapping[str, Any]] = []
+        for uid in self.plan.stages:
+            environment = (self._read.get(uid) or {}).get("environment")
+            if environment and environment not in found:
+                found.append(environment)
+        return found
