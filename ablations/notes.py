@@ -35,6 +35,7 @@ def general_notes(
     rows: Sequence[PlannedRow],
     omitted: Sequence[str],
 ) -> list[str]:
+    """What is missing, shown once, not measured, and how the motion decoder starts."""
     notes = [f"{quoted(labels)} are one experiment here: nothing tells them apart." for labels in alike(rows)]
     absent = missing_note(columns, shown, seeds)
     if absent:
@@ -79,11 +80,13 @@ def video_notes(results: Results, rows: Sequence[PlannedRow]) -> list[str]:
 
 
 def quoted(labels: Sequence[str]) -> str:
+    """ "“a”, “b” and “c”" """
     *first, last = [f"“{label}”" for label in labels]
     return f"{', '.join(first)} and {last}"
 
 
 def scaled(rows: Sequence[PlannedRow], rule: Mapping[str, Any]) -> tuple[Scaled, ...]:
+    """Numbers that the paper states absolutely and that the profile's rule changed, each once."""
     changes = {
         (change.name, change.paper, change.value): Scaled(
             change.name, change.paper, change.value, str(rule.get(change.name, ""))
