@@ -213,7 +213,7 @@ def one_thread() -> dict[str, str]:
 
 
 def test_kill_9_in_the_middle_of_a_run_changes_no_bit(tmp_path: Path) -> None:
-    file = written(tmp_path, optim={"batch": 4, "steps": 24, "lr": 0.01})
+    file = written(tmp_path, optim={"batch": 4, "steps": 80, "lr": 0.01})
     often = ["--every", "1", "--checkpoint-seconds", "0"]
     metrics = tmp_path / "cut/metrics.jsonl"
     with subprocess.Popen(
@@ -223,7 +223,7 @@ def test_kill_9_in_the_middle_of_a_run_changes_no_bit(tmp_path: Path) -> None:
             assert process.poll() is None
             time.sleep(0.01)
         process.kill()
-    assert len(metrics.read_text().splitlines()) < 24
+    assert len(metrics.read_text().splitlines()) < 80
     for name in ("cut", "whole"):
         subprocess.run(command(file, tmp_path / name, *often), env=one_thread(), check=True, capture_output=True)
     assert metrics.read_bytes() == (tmp_path / "whole/metrics.jsonl").read_bytes()
