@@ -151,15 +151,16 @@ def _table(rows: Sequence[PlannedRow], plan: Plan, store: Store, command: str, c
         columns,
     )
     omitted = tuple(metric for metric in study.metrics if metric not in metrics)
+    changes = below.changes(plan, results)
     return Table(
         study=study.study,
         title=study.title,
         paper=_paper(study),
         profile=profile.profile,
-        profile_title=profile.title if not plan.overrides else "",
+        profile_title="" if changes else profile.title,
         reduced=profile.reduced,
         scale=profile.scale,
-        changes=below.changes(plan, results),
+        changes=changes,
         command=command,
         commit=commit,
         seeds=tuple(seeds),

@@ -1,4 +1,4 @@
-"""What the store holds for the cells of a plan, each result read once."""
+"""What the store holds for a table: results, why one is missing, what was left out, where it was made."""
 
 from __future__ import annotations
 
@@ -60,21 +60,21 @@ class Results:
         return list({line: None for _, result in self._used() for line in result.get(kind, [])})
 
     def _used(self) -> list[tuple[str, dict[str, Any]]]:
-        """Results of the stages asked for and of those that they need, in the order of the plan."""
+        """Results of the cells asked for so far and of what those stages need, in the order of the plan."""
         used: set[str] = set()
         waiting = list(self._read)
         while waiting:
             uid = waiting.pop()
             used.add(uid)
             waiting += [need for need in self.plan.stages[uid].needs if need not in used]
-        return [(uid, result) for uid in self.plan.stages if uid in used and (result := self.store.result(uid))]
+        return [(uid, result) for uid in self.plan.stages if uid in used and (result := self.get(uid))]
 
     @property
     def environments(self) -> list[Mapping[str, Any]]:
-        """The distinct machines and versions that the results came from."""
+        """The distinct machines and versions that the results came from, pre-trainings among them."""
         found: list[Mapping[str, Any]] = []
-        for uid in self.plan.stages:
-            environment = (self._read.get(uid) or {}).get("environment")
+        for _, result in self._used():
+            environment = result.get("environment")
             if environment and environment not in found:
                 found.append(environment)
         return found

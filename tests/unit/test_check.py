@@ -111,6 +111,17 @@ def test_a_sound_set_is_clean(tmp_path: Path, sources: dict[str, Path]) -> None:
     assert report.lines()[1:] == ["2 videos, 80 frames decode", "2 of 2 listed videos exist", "nothing is wrong"]
 
 
+def test_videos_of_another_data_set_are_not_clean(tmp_path: Path, sources: dict[str, Path]) -> None:
+    """Sound files and lists that do not belong together."""
+    touch(tmp_path / "splits", "wave_test_split1.txt", content="a.avi 1\n")
+    (tmp_path / "videos/run").mkdir(parents=True)
+    shutil.copy(sources["sound"], tmp_path / "videos/run/b.mp4")
+    report = check.run(tmp_path, "hmdb51")
+    assert report.title == "hmdb51: none of the listed videos is there"
+    assert not report.clean
+    assert "nothing is wrong" not in report.lines()
+
+
 def test_long_lists_are_cut_for_people_only() -> None:
     report = Report(Path("x"), "t", unlisted=[f"{n}.mp4" for n in range(1234)])
     assert report.lines()[2:] == [

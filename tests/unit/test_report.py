@@ -508,6 +508,18 @@ def test_short_runs_cost_seconds_and_damaged_results_are_named() -> None:
     assert "1 damaged: pretrain-DC-0/result.json has no number seconds, delete that folder" in text
 
 
+def test_a_table_says_where_its_pre_trainings_were_made() -> None:
+    """Another machine than the probe's, perhaps, and another commit."""
+    plan = planned({"lin/ucf101": "top1"})
+    made = {"pretrain": "abc", "lin": "def"}
+    results = {
+        f"{kind}{role}-{label}-0": LINEAR | {"environment": {"commit": made[kind], "device": "cpu"}}
+        for kind, role in (("pretrain", ""), ("lin", "-ucf101"))
+        for label in ("VD", "DC")
+    }
+    assert "- results from: commit abc or def, on cpu" in render.markdown(built(plan, results))
+
+
 def test_rows_that_became_one_experiment_get_no_verdict() -> None:
     """As an override does of what the rows differ in."""
     told = [claim(metric="lin/ucf101", best="b"), claim(metric="lin/ucf101", better="c", worse=("a",))]
