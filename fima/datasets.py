@@ -93,12 +93,15 @@ def fingerprint(data: Data, pretraining: bool = False) -> str:
 
     Args:
         data: the set.
-        pretraining: only what pre-training sees: the training videos, without labels.
+        pretraining: only what pre-training sees: training videos without labels, less what is held out.
     """
     if data.name == "embedded":
         limited = f"-{data.limit}" if data.limit is not None else ""
         return synthetic.fingerprint(data.embedded, training_only=pretraining) + limited
-    return load(data).fingerprint(pretraining)
+    dataset = load(data)
+    if pretraining:
+        dataset = replace(dataset, records=tuple(_unlabelled(dataset.split("train"), dataset.split("test"))))
+    return dataset.fingerprint()
 
 
 @dataclass(frozen=True)
@@ -184,7 +187,7 @@ def usable(data: Data, split: str, clip: Clip, labelled: bool) -> tuple[Dataset,
 
 
 def _unlabelled(records: Sequence[Record], held: Sequence[Record]) -> list[Record]:
-    """Records without labels, those of one file joined unless a held one lies between them."""
+    """Records without labels and groups, those of one file joined unless a held one lies between them."""
     end = float("inf")
 
     def stop(record: Record) -> float:
@@ -192,7 +195,7 @@ def _unlabelled(records: Sequence[Record], held: Sequence[Record]) -> list[Recor
 
     pieces: dict[Path, list[Record]] = {}
     for record in records:
-        pieces.setdefault(record.path, []).append(replace(record, label=None))
+        pieces.setdefault(record.path, []).append(replace(record, label=None, group=""))
     others: dict[Path, list[Record]] = {}
     for record in held:
         others.setdefault(record.path, []).append(record)

@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -80,15 +80,11 @@ class Dataset:
         """Records of "train" or "test", in the order of the lists."""
         return [record for record in self.records if record.split == name]
 
-    def fingerprint(self, pretraining: bool = False) -> str:
+    def fingerprint(self) -> str:
         """SHA-256 over path below the root, size in bytes, label, split, group and stretch of each record: not over
-        where the root lies. For pre-training over training videos alone, without labels and groups."""
+        where the root lies."""
         digest = hashlib.sha256()
         for record in self.records:
-            if pretraining:
-                if record.split != "train":
-                    continue
-                record = replace(record, label=None, group="")
             place = os.path.relpath(record.path, self.root)
             size = record.path.stat().st_size
             fields = (place, size, record.label, record.split, record.group, record.start, record.stop)

@@ -128,6 +128,19 @@ def test_pre_training_never_sees_a_test_stretch(tmp_path: Path) -> None:
     assert found == [("long", 0, 20), ("long", 60, None), ("cut", 5, 50)]
 
 
+def test_what_identifies_pre_training_data_is_what_pre_training_sees(tmp_path: Path) -> None:
+    video.write(tmp_path / "a.mp4", np.zeros((80, 32, 32, 3), np.uint8))
+
+    def identity(*rows: str) -> str:
+        (tmp_path / "list.csv").write_text("\n".join(["path,label,split,start,stop", *rows]))
+        return datasets.fingerprint(Data(name="folder", root=tmp_path), pretraining=True)
+
+    plain = identity("a.mp4,x,train,0,20", "a.mp4,y,train,40,60", "a.mp4,x,test,60,80")
+    assert identity("a.mp4,z,train,0,20", "a.mp4,z,train,40,60") == plain  # labels and test stretches say nothing
+    assert identity("a.mp4,x,train,0,60") == plain  # seen whole all the same
+    assert identity("a.mp4,x,train,0,20", "a.mp4,y,train,40,60", "a.mp4,x,test,20,40") != plain  # now it is held out
+
+
 @pytest.mark.parametrize(("world", "fits"), [(1, True), (2, False), (3, True), (4, False)])
 def test_devices_must_hold_whole_groups_of_negatives(world: int, fits: bool) -> None:
     settings = Settings(losses=("vv", "pix"))  # batch 24, groups of 8
