@@ -289,7 +289,7 @@ class _Planner:
     def _pretrain(self, resolved: Resolved, seed: int, name: str) -> str:
         settings, data = resolved.settings, resolved.data["pretrain"]
         active = settings.active()
-        config = {"settings": active, "data": self._identity(data, True), "where": _where(data, "pretrain")}
+        config = {"settings": active, "data": self._identity(data, True), "where": _where(resolved, "pretrain")}
         words = "+".join(active["losses"])
         return self._stage("pretrain", words, config, seed, (), f"pre-training of {name}")
 
@@ -305,13 +305,13 @@ class _Planner:
                 "backbone": active["backbone"],
                 "compute": active["compute"],
             },
-            "where": _where(data, role),
+            "where": _where(resolved, role),
         }
         return self._stage("features", data.name, config, seed, (pretrain,), f"features on {role} of {name}")
 
     def _linear(self, resolved: Resolved, role: str, seed: int, name: str, pretrain: str) -> str:
         data, linear, title = resolved.data[role], resolved.linear[role], f"linear probe on {role} of {name}"
-        config: dict[str, Any] = {"linear": _active_linear(linear), "where": _where(data, role)}
+        config: dict[str, Any] = {"linear": _active_linear(linear), "where": _where(resolved, role)}
         if linear.protocol == "logistic":
             upstream = self._features(resolved, role, seed, name, pretrain, linear.clips)
             return self._stage("linear", data.name, {"upstream": upstream, **config}, seed, (upstream,), title)
@@ -325,7 +325,7 @@ class _Planner:
             "finetune": {**finetune.model_dump(mode="json"), "optim": finetune.optim.active()},
             "settings": resolved.settings.active(),
             "data": self._identity(data),
-            "where": _where(data, role),
+            "where": _where(resolved, role),
         }
         title = f"fine-tuning on {role} of {name}"
         return self._stage("finetune", data.name, config, seed, (pretrain,), title)
@@ -336,7 +336,7 @@ class _Planner:
         config = {
             "upstream": upstream,
             "retrieval": resolved.retrieval.model_dump(mode="json"),
-            "where": _where(data, role),
+            "where": _where(resolved, role),
         }
         title = f"retrieval on {role} of {name}"
         return self._stage("retrieval", data.name, config, seed, (upstream,), title)
@@ -382,8 +382,9 @@ class _Planner:
         return self._identities[key]
 
 
-def _where(data: Data, role: str) -> dict[str, Any]:
-    return {"role": role, "data": data.model_dump(mode="json")}
+def _where(resolved: Resolved, role: str) -> dict[str, Any]:
+    recompute = resolved.settings.compute.recompute
+    return {"role": role, "data": resolved.data[role].model_dump(mode="json"), "recompute": recompute}
 
 
 def _active_linear(linear: Linear) -> dict[str, Any]:

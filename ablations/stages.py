@@ -101,7 +101,9 @@ _KINDS = {
 def _settings(stage: Stage) -> Any:
     from fima.config import Settings
 
-    return Settings.model_validate(stage.config["settings"])
+    settings = Settings.model_validate(stage.config["settings"])
+    compute = settings.compute.model_copy(update={"recompute": stage.config["where"].get("recompute", False)})
+    return settings.model_copy(update={"compute": compute})
 
 
 def _data(stage: Stage) -> Any:

@@ -173,10 +173,26 @@ class Optim(Frozen):
 
 
 class Compute(Frozen):
-    """Arithmetic. It alters results in the last digits, so it is part of an experiment."""
+    """Arithmetic. It alters results in the last digits, so it is part of an experiment; `recompute` does not."""
 
     precision: Literal["float32", "bfloat16", "float16"] = Field("float32", description="autocast of the networks")
-    channels_last: bool = Field(False, description="channels_last_3d memory format")
+    channels_last: bool | None = Field(
+        None, description="channels_last_3d memory format; null: where it is faster (a CPU, a GPU below float32)"
+    )
+    compile: bool = Field(False, description="torch.compile of the encoders; pays on GPUs, minutes at the start")
+    recompute: bool = Field(
+        False, description="compute the query encoder's activations anew in backward: less memory, a fifth more time"
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> Compute:
+        if self.compile and self.recompute:
+            raise ValueError("compile and recompute exclude each other; a compiled encoder plans its memory itself")
+        return self
+
+    def active(self) -> dict[str, Any]:
+        """What can alter the result, as plain JSON data."""
+        return self.model_dump(mode="json", exclude={"recompute"})
 
 
 class Linear(Frozen):
@@ -248,6 +264,7 @@ class Settings(Frozen):
         """
         data = self.model_dump(mode="json")
         data["optim"] = self.optim.active()
+        data["compute"] = self.compute.active()
         data["losses"] = [loss for loss in ("vv", "vd", "pix", "fra") if loss in self.losses]
         data["weights"] = {loss: data["weights"][loss] for loss in data["losses"]}
         if not self.uses("pix"):

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fima import backbones, distributed, foreground, geometry, losses
+from fima import backbones, compute, distributed, foreground, geometry, losses
 from fima.config import Settings
 from fima.decoder import MotionDecoder
 from fima.negatives import Queue
 
 Views = dict[str, Tensor]
-PRECISION = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Projector(nn.Sequential):
@@ -76,6 +74,9 @@ class FIMA(nn.Module):
         self.query = Encoder(settings)
         self.key = copy.deepcopy(self.query)
         self.key.requires_grad_(False)
+        if settings.compute.compile:
+            self.query.backbone.compile()
+            self.key.backbone.compile()
         channels = cast(int, self.query.backbone.channels)
         self.decoders = nn.ModuleDict()
         if settings.decodes:
@@ -111,11 +112,10 @@ class FIMA(nn.Module):
             Terms {"vv", "vd", "pix", "fra"}: scalars, unweighted, float32. Keys of the same names for `enqueue`:
             [2B, D] of VV and VD, [2B T', D] of Fra, [2B T'H'W', D] of Pix.
         """
-        on, temperature = self.settings.uses, self.settings.contrast.temperature
-        with self._autocast(views["source"]):
-            query = self.query.backbone(self._layout(torch.cat([views["source"], views["target"]])))
-        with torch.no_grad():
+        settings, on, temperature = self.settings, self.settings.uses, self.settings.contrast.temperature
+        with torch.no_grad():  # before the queries: what the key encoder needs is free again when they keep theirs
             appearance, motion, parts = self._keys(views)
+        query = compute.encode(self.query.backbone, self._input(views, "source", "target"), settings.compute)
         terms: dict[str, Tensor] = {}
         keys: dict[str, Tensor] = {}
         if on("vv", "vd"):
@@ -152,21 +152,14 @@ class FIMA(nn.Module):
 
     # --- the parts of forward ---
 
-    def _autocast(self, like: Tensor) -> AbstractContextManager[object]:
-        precision = PRECISION[self.settings.compute.precision]
-        return torch.autocast(like.device.type, dtype=precision, enabled=precision != torch.float32)
-
-    def _layout(self, clips: Tensor) -> Tensor:
-        if self.settings.compute.channels_last:
-            return clips.contiguous(memory_format=torch.channels_last_3d)
-        return clips
+    def _input(self, views: Views, *names: str) -> Tensor:
+        return torch.cat([compute.cast(views[name].flatten(0, -5), self.settings.compute) for name in names])
 
     def _encode_key(self, clips: Tensor) -> Tensor:
         """Key features in float32, the batch shuffled over devices so that BatchNorm cannot leak (MoCo)."""
 
         def encode(batch: Tensor) -> Tensor:
-            with self._autocast(batch):
-                return cast(Tensor, self.key.backbone(self._layout(batch)))
+            return compute.encode(self.key.backbone, batch, self.settings.compute)
 
         return distributed.shuffled(encode, clips).float()
 
@@ -175,12 +168,12 @@ class FIMA(nn.Module):
         settings = self.settings
         appearance = motion = parts = None
         if settings.uses("vv") or (settings.masks and settings.foreground.source in ("rgb", "both")):
-            appearance = self._encode_key(torch.cat([views["source"], views["target"]]))
+            appearance = self._encode_key(self._input(views, "source", "target"))
         if settings.uses("vd", "pix"):
-            motion = self._encode_key(torch.cat([views["source_difference"], views["target_difference"]]))
+            motion = self._encode_key(self._input(views, "source_difference", "target_difference"))
         if settings.uses("fra"):
-            clips = torch.cat([views["source_parts"], views["target_parts"]])
-            parts = self.key.project(pooled(self._encode_key(clips.flatten(0, 1)))).unflatten(0, clips.shape[:2])
+            parts = self.key.project(pooled(self._encode_key(self._input(views, "source_parts", "target_parts"))))
+            parts = parts.unflatten(0, (-1, views["source_parts"].shape[1]))
         return appearance, motion, parts
 
     def _negatives(self, name: str) -> Tensor:
@@ -196,7 +189,7 @@ class FIMA(nn.Module):
         source, target = features.flatten(0, 1), swap(features).flatten(0, 1)  # [2B T', H'W', C]
         pixels = frames = None
         decode = on("pix") and self.settings.pixel.decoder
-        with self._autocast(query):
+        with compute.autocast(self.settings.compute, query.device):
             if "shared" in self.decoders:
                 pixels, frames = self.decoders["shared"](source if decode else None, target, on("fra"))
             if "pix" in self.decoders:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from fima import backbones, distributed, loop, losses, views
+from fima import backbones, compute, distributed, loop, losses, views
 from fima.config import Settings
 from fima.datasets import Data, copy_of, usable
 from fima.loop import Progress
@@ -59,9 +59,8 @@ def run(
         dataset, records, problems = usable(data, "train", settings.clip, labelled=False)
     optim = settings.optim
     steps = loop.total_steps(optim, len(records))
-    model = FIMA(settings).to(device)
-    if settings.compute.channels_last:
-        model = model.to(memory_format=torch.channels_last_3d)
+    model = FIMA(settings)
+    compute.placed(model, settings.compute, device)
     trained = list(model.trained())
     optimizer = loop.build_optimizer(optim, trained)
     scaler = torch.amp.GradScaler(device.type, enabled=settings.compute.precision == "float16")
@@ -103,9 +102,12 @@ def run(
             "final": final,
         }
 
+    def prepare(samples: list[views.Sample]) -> dict[str, Tensor]:
+        return views.pretraining_views(samples, settings, footage, device)
+
     model.train()
-    for step, samples in enumerate(views.batches(samples_of, keys, footage, workers), start):
-        batch = views.pretraining_views(samples, settings, footage, device)
+    samples = views.batches(samples_of, keys, footage, workers)
+    for step, batch in enumerate(views.ahead(samples, prepare, device), start):
         rate = loop.learning_rate(optim, step, steps, per_epoch)
         loop.set_learning_rate(optimizer, rate)
         if distributed.active():  # dropout of its own on each rank, and the same again when the run goes on

@@ -6,10 +6,12 @@ and switching a loss on draws nothing away from another view.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +25,7 @@ from fima.config import Augment, Clip, Settings
 from fima.datasets import Data, Record
 
 GIB = 2**30
+T = TypeVar("T")
 
 
 class Draw(IntEnum):
@@ -36,7 +39,7 @@ class Draw(IntEnum):
 class Sample:
     """The clips of one video as they were read, and what was drawn for them."""
 
-    clips: list[Tensor]  # each [T, H, W, 3] uint8; cropped already where the data are streamed
+    clips: list[Tensor]  # each [3, T, H, W] uint8; cropped already where the data are streamed
     crops: list[Crop]  # one per clip, in pixels of the original frame
     boxes: Tensor  # [clips, 4] crops normalised to the original frame
     photometry: Tensor  # [views, 6]
@@ -74,24 +77,24 @@ class Footage:
         return index.height, index.width
 
     def read(self, record: Record, frames: Sequence[clips.Frames], crops: Sequence[Crop], size: int) -> list[Tensor]:
-        """Clips [T, H, W, 3] uint8 for frame numbers that count from the record's start.
+        """Clips [3, T, H, W] uint8 for frame numbers that count from the record's start.
 
         In memory they come whole, to be cropped in a batch; streamed they come cropped and resized by swscale.
         """
         whole = self._whole(record.path) if self.in_memory else None
         if whole is not None:
-            return [whole[torch.from_numpy(numbers + record.start)] for numbers in frames]
+            return [whole.index_select(1, torch.from_numpy(numbers + record.start)) for numbers in frames]
         union = np.unique(np.concatenate(frames))
         places = [np.searchsorted(union, numbers) for numbers in frames]
         raw = (union + record.start).tolist()
         if self.in_memory:
-            part = video.read(record.path, raw)[0]
-            return [part[torch.from_numpy(place)] for place in places]
+            part = _planes(video.read(record.path, raw)[0])
+            return [part.index_select(1, torch.from_numpy(place)) for place in places]
         wanted = [
             video.Crop(crop.x0, crop.y0, crop.x1, crop.y1, size, tuple(place.tolist()))
             for crop, place in zip(crops, places, strict=True)
         ]
-        return video.read(record.path, raw, wanted)
+        return [_planes(clip) for clip in video.read(record.path, raw, wanted)]
 
     def _whole(self, path: Path) -> Tensor | None:
         """The decoded video; None where there is no room for it."""
@@ -100,9 +103,14 @@ class Footage:
             size = index.frames * index.height * index.width * 3
             if size > self._room:
                 return None
-            self._kept[path] = video.read_all(path)
+            self._kept[path] = _planes(video.read_all(path))
             self._room -= size
         return self._kept[path]
+
+
+def _planes(frames: Tensor) -> Tensor:
+    """Frames [T, H, W, 3] as planes [3, T, H, W], which become floats at once."""
+    return frames.permute(3, 0, 1, 2).contiguous()
 
 
 class Pretraining(Dataset[Sample]):
@@ -304,6 +312,33 @@ def batches(
         yield packed.samples()
 
 
+def ahead(samples: Iterable[list[Sample]], prepare: Callable[[list[Sample]], T], device: torch.device) -> Iterator[T]:
+    """`prepare` of each batch: on a CPU one batch ahead, in a thread with one core, so that steps find views ready.
+
+    On a GPU a step is only queued, and the next views wait behind it anyway: preparing early would cost their memory.
+    No result changes: nothing here draws from torch's generators.
+
+    Raises:
+        Exception: what reading or preparing raised, at its batch.
+    """
+    batches = iter(samples)
+
+    def following() -> T | None:
+        batch = next(batches, None)
+        return None if batch is None else prepare(batch)
+
+    if device.type != "cpu":
+        yield from iter(following, None)
+        return
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(1, "views", torch.set_num_threads, (1,)) as thread:
+        coming = thread.submit(following)
+        while (views := coming.result()) is not None:
+            torch.set_num_threads(threads)  # the thread's call was also for all threads to come
+            coming = thread.submit(following)
+            yield views
+
+
 def epoch_order(videos: int, seed: int, epoch: int) -> list[int]:
     """The videos of an epoch in their random order."""
     order: list[int] = np.random.default_rng([seed, epoch, 0, Draw.ORDER]).permutation(videos).tolist()
@@ -351,7 +386,7 @@ def pixels(samples: list[Sample], chosen: slice, footage: Footage, size: int, de
         if footage.in_memory:
             out = augment.crop_resize(frames, crops, size)
         else:
-            out = frames.permute(0, 4, 1, 2, 3).to(torch.float32).div_(255)
+            out = frames.to(torch.float32).div_(255)
             flip = torch.tensor([crop.flip for crop in crops], device=device)[:, None, None, None, None]
             out = torch.where(flip, out.flip(-1), out)
         rows.append(out.unflatten(0, (len(part), -1)))

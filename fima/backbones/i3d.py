@@ -54,14 +54,17 @@ class Unit(nn.Module):
 
 
 class Pool(nn.Module):
-    """Max pooling with same padding; inputs are never negative, so zeros pad."""
+    """Max pooling with same padding, as the library pads it: one in front of an odd axis, the rest by `ceil_mode`."""
 
     def __init__(self, kernel: Triple, stride: Triple) -> None:
         super().__init__()
         self.kernel, self.stride = kernel, stride
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.max_pool3d(F.pad(x, same(x.shape[2:], self.kernel, self.stride)), self.kernel, self.stride)
+        front = same(x.shape[2:], self.kernel, self.stride)[-2::-2]
+        # A maximum is exact in any precision, but autocast on a CPU would take it to float32 and back.
+        with torch.autocast("cpu", enabled=False):
+            return F.max_pool3d(x, self.kernel, self.stride, front, ceil_mode=True)
 
 
 class Inception(nn.Module):

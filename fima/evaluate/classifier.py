@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fima import augment, distributed, loop, views
+from fima import augment, compute, distributed, loop, views
 from fima.config import Optim, Settings
 from fima.datasets import Data, copy_of, usable
-from fima.evaluate.features import chunks, encode, prepared, uniform_features
+from fima.evaluate.features import chunks, encode, uniform_features
 from fima.loop import Progress
 
 
@@ -115,7 +115,7 @@ def run(
     if optim.batch > len(train):  # a small labelled set is trained in one batch an epoch
         optim = optim.model_copy(update={"batch": len(train)})
     steps = loop.total_steps(optim, len(train))
-    model = Classifier(prepared(backbone, settings, device), len(dataset.classes), recipe).to(device)
+    model = Classifier(compute.placed(backbone, settings.compute, device), len(dataset.classes), recipe).to(device)
     optimizer = loop.build_optimizer(optim, [p for p in model.parameters() if p.requires_grad])
     scaler = torch.amp.GradScaler(device.type, enabled=settings.compute.precision == "float16")
     journal = loop.Journal(folder, every, checkpoint_seconds, on_progress)
@@ -143,11 +143,14 @@ def run(
             "seconds": spent + time.monotonic() - began,
         }
 
-    model.train()
-    for step, samples in enumerate(views.batches(samples_of, keys, footage, workers), start):
+    def prepare(samples: list[views.Sample]) -> tuple[Tensor, Tensor]:
         clips = views.pixels(samples, slice(None), footage, settings.augment.size, device)[:, 0]
         clips = augment.photometry(clips, torch.stack([sample.photometry[0] for sample in samples]))
-        labels = torch.tensor([sample.label for sample in samples], device=device)
+        return clips, torch.tensor([sample.label for sample in samples], device=device)
+
+    model.train()
+    drawn = views.batches(samples_of, keys, footage, workers)
+    for step, (clips, labels) in enumerate(views.ahead(drawn, prepare, device), start):
         rate = loop.learning_rate(optim, step, steps, per_epoch)
         loop.set_learning_rate(optimizer, rate)
         with torch.set_grad_enabled(not recipe.frozen):

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fima import augment, distributed, loop, views
+from fima import augment, compute, distributed, loop, views
 from fima.config import Settings
 from fima.datasets import Data, Problems, Record, copy_of, usable
 from fima.loop import Progress
-from fima.model import PRECISION, pooled
+from fima.model import pooled
 
 FILE = "features.npz"
 CHUNK = 8  # videos read together
@@ -55,22 +55,9 @@ def read(folder: Path) -> Features:
         raise ValueError(f"{path}: {what}; delete its folder to extract again") from error
 
 
-def prepared(backbone: nn.Module, settings: Settings, device: torch.device) -> nn.Module:
-    """The encoder on its device and in its memory format."""
-    backbone = backbone.to(device)
-    if settings.compute.channels_last:
-        backbone = backbone.to(memory_format=torch.channels_last_3d)
-    return backbone
-
-
 def encode(backbone: nn.Module, clips: Tensor, settings: Settings) -> Tensor:
     """Normalised clips [N, 3, T, H, W] to pooled features [N, C] in float32."""
-    if settings.compute.channels_last:
-        clips = clips.contiguous(memory_format=torch.channels_last_3d)
-    precision = PRECISION[settings.compute.precision]
-    with torch.autocast(clips.device.type, precision, enabled=precision is not torch.float32):
-        features: Tensor = backbone(clips)
-    return pooled(features.float())
+    return pooled(compute.encode(backbone, clips, settings.compute).float())
 
 
 @torch.no_grad()
@@ -120,7 +107,7 @@ def extract(
         Numbers of videos, what was broken, seconds, as plain JSON data.
     """
     device = distributed.start()
-    backbone = prepared(backbone, settings, device).eval()
+    backbone = compute.placed(backbone, settings.compute, device).eval()
     splits: dict[str, list[Record]] = {}
     problems = Problems()
     for split in ("train", "test"):

@@ -51,8 +51,8 @@ def colours(clips: torch.Tensor, numbers: torch.Tensor, low: float = 0.0) -> tor
 def test_the_recorded_box_says_where_each_pixel_was(height: int, width: int, size: int, seed: int) -> None:
     crop = augment.draw_crop(height, width, Augment(), np.random.default_rng(seed))
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    frame = torch.stack([x, y, torch.zeros_like(x)], -1).to(torch.uint8)  # each pixel is painted with its place
-    seen = augment.crop_resize(frame[None, None], [crop], size)[0, :2, 0] * 255
+    frame = torch.stack([x, y, torch.zeros_like(x)]).to(torch.uint8)  # each pixel is painted with its place
+    seen = augment.crop_resize(frame[None, :, None], [crop], size)[0, :2, 0] * 255
     box = torch.tensor([crop.box(height, width)], dtype=torch.float64)
     told = geometry.bin_centres(box, size, size)[0].T.view(2, size, size)
     for axis, length, cut in ((0, width, crop.x1 - crop.x0), (1, height, crop.y1 - crop.y0)):
@@ -72,7 +72,7 @@ def test_a_flip_swaps_the_sides_of_the_box_and_mirrors_the_view(height: int, wid
     assert 0 <= x0 <= x1 <= 1
     assert 0 <= y0 <= y1 <= 1
     assert mirrored.box(height, width) == (x1, y0, x0, y1)
-    frames = torch.from_numpy(rng.integers(0, 256, (1, 1, height, width, 3), np.uint8))
+    frames = torch.from_numpy(rng.integers(0, 256, (1, 3, 1, height, width), np.uint8))
     plain, flipped = (augment.crop_resize(frames, [c], 9) for c in (crop, mirrored))
     torch.testing.assert_close(flipped, plain.flip(-1))
 
@@ -87,9 +87,9 @@ def test_the_whole_frame_is_the_unit_box() -> None:
 def test_crop_resize_is_torchvisions(height: int, width: int, size: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     crop = augment.draw_crop(height, width, Augment(flip=0), rng)
-    frames = torch.from_numpy(rng.integers(0, 256, (1, 2, height, width, 3), np.uint8))
+    frames = torch.from_numpy(rng.integers(0, 256, (1, 3, 2, height, width), np.uint8))
     expected = vision.resized_crop(
-        frames[0].permute(0, 3, 1, 2) / 255, crop.y0, crop.x0, crop.y1 - crop.y0, crop.x1 - crop.x0, [size, size]
+        frames[0].transpose(0, 1) / 255, crop.y0, crop.x0, crop.y1 - crop.y0, crop.x1 - crop.x0, [size, size]
     )
     out = augment.crop_resize(frames, [crop], size)
     assert out.shape == (1, 3, 2, size, size)
@@ -97,7 +97,7 @@ def test_crop_resize_is_torchvisions(height: int, width: int, size: int, seed: i
 
 
 def test_every_clip_of_a_batch_gets_its_own_crop() -> None:
-    frames = torch.randint(0, 256, (3, 2, 20, 30, 3), dtype=torch.uint8)
+    frames = torch.randint(0, 256, (3, 3, 2, 20, 30), dtype=torch.uint8)
     crops = [Crop(0, 0, 10, 10, False), Crop(5, 3, 30, 20, True), augment.centre_crop(20, 30)]
     together = augment.crop_resize(frames, crops, 8)
     alone = [augment.crop_resize(frames[i : i + 1], crops[i : i + 1], 8) for i in range(3)]

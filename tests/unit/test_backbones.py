@@ -178,7 +178,7 @@ def test_memory_format_alters_nothing_and_bfloat16_little(name: str) -> None:
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
-@pytest.mark.parametrize("kernel", [(3, 3, 3), (3, 1, 1), (1, 3, 3)])
+@pytest.mark.parametrize("kernel", [(3, 3, 3), (3, 1, 1), (1, 3, 3), (1, 1, 1)])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_convolution_and_its_bfloat16_gradient(
@@ -196,6 +196,55 @@ def test_convolution_and_its_bfloat16_gradient(
         out = layer(clips)
     (found,) = torch.autograd.grad(out.float().square().sum(), layer.weight)
     assert gap(found, expected) < 0.02
+
+
+@pytest.mark.parametrize("name", ["i3d", "r2plus1d"])
+@pytest.mark.parametrize("frames", [8, 9, 16])
+@pytest.mark.parametrize("size", [40, 49, 56])
+def test_the_fast_ways_are_the_same_function(
+    name: str, frames: int, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In float64, outputs and all gradients of plain convolutions and of pooling that pads with zeros by hand."""
+    network = build(name).double().to(memory_format=torch.channels_last_3d)
+    clips = torch.randn(2, 3, frames, size, size, dtype=torch.float64)
+
+    def found() -> list[Tensor]:
+        features = network(clips)
+        weight = torch.linspace(-1, 1, features[0].numel(), dtype=torch.float64).view_as(features[0])
+        return [features, *torch.autograd.grad((features * weight).sum(), list(network.parameters()))]
+
+    fast = found()
+    with monkeypatch.context() as patch:
+        patch.setattr(Conv3d, "forward", nn.Conv3d.forward)
+        patch.setattr(i3d.Pool, "forward", lambda self, x: F.max_pool3d(
+            F.pad(x, i3d.same(x.shape[2:], self.kernel, self.stride)), self.kernel, self.stride))  # fmt: skip
+        plain = found()
+    for one, other in zip(fast, plain, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["i3d", "r2plus1d", "small"])
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_no_layer_leaves_channels_last(name: str, precision: torch.dtype) -> None:
+    """One that does makes all that follow slow; and under autocast pooling stays in the precision it is given."""
+    network = build(name).to(memory_format=torch.channels_last_3d)
+    odd: list[str] = []
+
+    def look(layer: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
+        if not out.is_contiguous(memory_format=torch.channels_last_3d) or out.dtype != precision:
+            odd.append(f"{layer}: {out.shape}, {out.stride()}, {out.dtype}")
+
+    for layer in network.modules():
+        layer.register_forward_hook(look)
+    clips = torch.randn(2, 3, 16, 48, 48).to(precision, memory_format=torch.channels_last_3d)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # where PyTorch's choice is the worst
+    try:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision is torch.bfloat16):
+            network(clips)
+    finally:
+        torch.set_num_threads(threads)
+    assert odd == []
 
 
 def test_bfloat16_gradients_of_an_encoder_are_close() -> None:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from fima import backbones, distributed, losses, model
+from fima import backbones, distributed, loop, losses, model
 from fima.config import Settings
 from fima.model import FIMA
 
@@ -383,3 +384,43 @@ def test_every_part_of_the_paper_s_column() -> None:
     outer = sum(p.numel() for linear in (decoder.enter, decoder.leave) for p in linear.parameters())
     feedforward = sum(p.numel() for b in decoder.blocks for linear in (b.widen, b.narrow) for p in linear.parameters())
     assert (round(outer / 1e6, 3), round(feedforward / 1e6, 3)) == (1.050, 1.051)
+
+
+# --- devices that run behind ---
+
+
+class Asked(TorchDispatchMode):
+    """Names of operations whose result the host must wait for: values, and shapes that depend on values."""
+
+    WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "unique", "repeat_interleave", "is_nonzero")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.__name__.split(".")[0]
+        if name.startswith(self.WAITS):
+            self.waits.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("chosen", [ON, ("vv", "vd"), ("vv", "pix")])
+@pytest.mark.parametrize("negatives", ["batch", "queue"])
+@pytest.mark.parametrize("kind", ["infonce", "triplet", "mse"])
+def test_no_step_waits_for_its_device(chosen: tuple[str, ...], negatives: str, kind: str) -> None:
+    """A GPU is given the next step before it has done this one, unless something asks it for a value."""
+    found = built(losses=chosen, pixel={"negatives": negatives}, frame={"type": kind})
+    optimizer = loop.build_optimizer(found.settings.optim, list(found.trained()))
+    views = drawn()
+    with Asked() as asked:
+        found.update_key_encoder()
+        terms, keys = found(views)
+        loss = losses.total(terms, dict.fromkeys(terms, 1.0))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        found.enqueue(keys)
+        assert asked.waits == []
+        loss.item()
+    assert asked.waits == ["_local_scalar_dense"]  # what asks is seen

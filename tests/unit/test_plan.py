@@ -46,7 +46,7 @@ def another(name: str, tmp_path: Path) -> str:
     """An override that gives a setting another valid value than under the profile `debug`."""
     special = {
         "losses": "[vv]", "decoder.width": "64", "decoder.heads": "8", "backbone.name": "r3d",
-        "optim.milestones": "[0.5]",
+        "optim.milestones": "[0.5]", "compute.channels_last": "true",
         "backbone.weights": str(tmp_path / "weights.pt"), "augment.scale_max": "0.9", "contrast.momentum": "0.5",
     }  # fmt: skip
     profile = spec.load_profile("debug")
@@ -71,8 +71,8 @@ def test_every_active_setting_is_in_the_uid(tmp_path: Path) -> None:
     (tmp_path / "weights.pt").write_bytes(b"1")
     before = plan(*EVERYTHING).rows[0]
     active = leaves(before.resolved.settings.active())
-    # debug does not blur, counts steps and has a cosine
-    idle = {"augment.blur_min", "augment.blur_max", "optim.epochs", "optim.milestones"}
+    # debug does not blur, counts steps and has a cosine; recomputing alters nothing
+    idle = {"augment.blur_min", "augment.blur_max", "optim.epochs", "optim.milestones", "compute.recompute"}
     assert active == set(fields(Settings)) - idle
     for name in sorted(active):
         after = plan(*EVERYTHING, another(name, tmp_path)).rows[0]

@@ -1,0 +1,76 @@
+"""How networks compute on the device at hand: precision, memory format, recomputation, compilation (config.Compute)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from fima.config import Compute
+
+PRECISION = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def autocast(compute: Compute, device: torch.device) -> AbstractContextManager[object]:
+    """The networks' precision; losses are computed outside of it, in float32."""
+    precision = PRECISION[compute.precision]
+    return torch.autocast(device.type, precision, enabled=precision is not torch.float32)
+
+
+def channels_last(compute: Compute, device: torch.device) -> bool:
+    """Whether clips and kernels lie in channels_last_3d: as set, or where it is faster."""
+    if compute.channels_last is not None:
+        return compute.channels_last
+    return device.type != "cuda" or compute.precision != "float32"
+
+
+def placed(network: nn.Module, compute: Compute, device: torch.device) -> nn.Module:
+    """The network on its device and in its memory format."""
+    network = network.to(device)
+    return network.to(memory_format=torch.channels_last_3d) if channels_last(compute, device) else network
+
+
+def cast(clips: Tensor, compute: Compute) -> Tensor:
+    """Clips [N, 3, T, H, W] as the first layer takes them.
+
+    Autocast would cast them anyway: before padding and joining it is half the bytes.
+    """
+    layout = torch.channels_last_3d if channels_last(compute, clips.device) else torch.preserve_format
+    return clips.to(PRECISION[compute.precision], memory_format=layout)
+
+
+def encode(backbone: nn.Module, clips: Tensor, compute: Compute) -> Tensor:
+    """Feature map [N, C, T', H', W'] of clips [N, 3, T, H, W], in the networks' precision."""
+    with autocast(compute, clips.device):
+        clips = cast(clips, compute)
+        if not (compute.recompute and torch.is_grad_enabled()):
+            features: Tensor = backbone(clips)
+            return features
+        for part in backbone.children():  # every encoder here is the chain of its children
+            twice = partial(_first_and_second, part)
+            clips = checkpoint(part, clips, use_reentrant=False, preserve_rng_state=False, context_fn=twice)
+        return clips
+
+
+def _first_and_second(part: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    return nullcontext(), _without_statistics(part)
+
+
+@contextmanager
+def _without_statistics(part: nn.Module) -> Iterator[None]:
+    """The second forward of the same clips must not move BatchNorm's running statistics a second time."""
+    norms = [module for module in part.modules() if isinstance(module, nn.BatchNorm3d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            if norm.num_batches_tracked is not None:
+                norm.num_batches_tracked.sub_(1)
