@@ -35,12 +35,13 @@ def placed(network: nn.Module, compute: Compute, device: torch.device) -> nn.Mod
 
 
 def cast(clips: Tensor, compute: Compute) -> Tensor:
-    """Clips [N, 3, T, H, W] as the first layer takes them.
+    """Clips [..., 3, T, H, W] as the first layer takes them; of clips that are so already, the same.
 
-    Autocast would cast them anyway: before padding and joining it is half the bytes.
+    Autocast would cast them anyway: before padding, joining and keeping them it is half the bytes.
     """
     layout = torch.channels_last_3d if channels_last(compute, clips.device) else torch.preserve_format
-    return clips.to(PRECISION[compute.precision], memory_format=layout)
+    flat = clips.flatten(0, -5).to(PRECISION[compute.precision], memory_format=layout)
+    return flat.unflatten(0, clips.shape[:-4])
 
 
 def encode(backbone: nn.Module, clips: Tensor, compute: Compute) -> Tensor:

@@ -47,9 +47,7 @@ def instance_loss(query: Tensor, key: Tensor, negatives: Tensor, temperature: fl
     """
     own = (query * key).sum(-1, keepdim=True)
     logits = torch.cat([own, query @ negatives.T], dim=-1) / temperature
-    positive = torch.zeros_like(logits, dtype=torch.bool)
-    positive[:, 0] = True
-    return contrast(logits, positive).mean()
+    return contrast(logits, torch.ones_like(own, dtype=torch.bool), logits[:, :1]).mean()
 
 
 def pixel_loss(
@@ -123,8 +121,8 @@ def frame_infonce(prediction: Tensor, target: Tensor, source: Tensor, queue: Ten
     """
     clips, positive = _frame_negatives(target, source)
     logits = torch.cat([prediction @ clips.mT, prediction @ queue.T], dim=-1) / temperature
-    positive = F.pad(positive, (0, len(queue)))
-    return contrast(logits, positive.expand_as(logits)).mean()
+    own = logits[..., : clips.shape[1]]
+    return contrast(logits, positive.expand_as(own), own).mean()
 
 
 def frame_triplet(prediction: Tensor, target: Tensor, source: Tensor, queue: Tensor, margin: float) -> Tensor:

@@ -153,7 +153,7 @@ class FIMA(nn.Module):
     # --- the parts of forward ---
 
     def _input(self, views: Views, *names: str) -> Tensor:
-        return torch.cat([compute.cast(views[name].flatten(0, -5), self.settings.compute) for name in names])
+        return torch.cat([compute.cast(views[name], self.settings.compute).flatten(0, -5) for name in names])
 
     def _encode_key(self, clips: Tensor) -> Tensor:
         """Key features in float32, the batch shuffled over devices so that BatchNorm cannot leak (MoCo)."""

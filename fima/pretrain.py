@@ -103,7 +103,8 @@ def run(
         }
 
     def prepare(samples: list[views.Sample]) -> dict[str, Tensor]:
-        return views.pretraining_views(samples, settings, footage, device)
+        found = views.pretraining_views(samples, settings, footage, device)
+        return {name: v if v.ndim < 5 else compute.cast(v, settings.compute) for name, v in found.items()}
 
     model.train()
     samples = views.batches(samples_of, keys, footage, workers)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +54,28 @@ class Unit(nn.Module):
         return F.relu(self.norm(self.conv(x)), inplace=True)
 
 
+class _MaxPool(torch.autograd.Function):
+    """Max pooling that finds its indices again in backward.
+
+    PyTorch keeps them as int64, four times a bfloat16 map: at I3D's pools a quarter of all that a step remembers. The
+    input is kept anyway, for the ReLU before.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, kernel: Triple, stride: Triple, front: Triple) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.window = kernel, stride, front
+        return F.max_pool3d(x, kernel, stride, front, ceil_mode=True)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (x,) = ctx.saved_tensors
+        kernel, stride, front = ctx.window
+        _, indices = F.max_pool3d(x, kernel, stride, front, ceil_mode=True, return_indices=True)
+        back = torch.ops.aten.max_pool3d_with_indices_backward
+        return back(gradient, x, kernel, stride, front, (1, 1, 1), True, indices), None, None, None
+
+
 class Pool(nn.Module):
     """Max pooling with same padding, as the library pads it: one in front of an odd axis, the rest by `ceil_mode`."""
 
@@ -61,10 +84,11 @@ class Pool(nn.Module):
         self.kernel, self.stride = kernel, stride
 
     def forward(self, x: Tensor) -> Tensor:
-        front = same(x.shape[2:], self.kernel, self.stride)[-2::-2]
+        front = tuple(same(x.shape[2:], self.kernel, self.stride)[-2::-2])
         # A maximum is exact in any precision, but autocast on a CPU would take it to float32 and back.
         with torch.autocast("cpu", enabled=False):
-            return F.max_pool3d(x, self.kernel, self.stride, front, ceil_mode=True)
+            pooled: Tensor = _MaxPool.apply(x, self.kernel, self.stride, front)
+        return pooled
 
 
 class Inception(nn.Module):

@@ -1,0 +1,111 @@
+"""What every benchmark prints: time, share of this machine's matrix-product peak, ratio to the record, peak memory.
+
+make bench                                          all of it, in about ten minutes
+pytest tests/benchmarks -k step --threads 2         some, on two cores
+pytest tests/benchmarks --published DIR             the authors' step beside ours (DIR: a clone of their repository)
+pytest tests/benchmarks --record                    write record.json anew: only on a quiet machine
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+RECORD = Path(__file__).with_name("record.json")
+SIDE = 2048  # of the square matrices that measure the peak
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("fima-ablate benchmarks")
+    group.addoption("--threads", type=int, default=1, help="threads of PyTorch (1)")
+    group.addoption("--published", type=Path, help="a clone of the authors' code, to measure beside ours")
+    group.addoption("--record", action="store_true", help="write record.json from this run")
+
+
+@pytest.fixture
+def published(request: pytest.FixtureRequest) -> Path | None:
+    """A clone of the authors' code, if one was given."""
+    folder: Path | None = request.config.getoption("--published")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _threads(request: pytest.FixtureRequest, _seed: None) -> None:
+    import torch
+
+    torch.set_num_threads(request.config.getoption("--threads"))
+
+
+def measured_peak(precision: str) -> float:
+    """GFLOP/s of a large matrix product, the best of three."""
+    import torch
+
+    one, other = torch.randn(2, SIDE, SIDE).to(getattr(torch, precision))
+    times = []
+    for _ in range(4):
+        began = time.perf_counter()
+        one @ other
+        times.append(time.perf_counter() - began)
+    return 2 * SIDE**3 / min(times[1:]) / 1e9
+
+
+@pytest.fixture
+def peak() -> Callable[[str], float]:
+    """The machine's matrix-product peak at this moment, in GFLOP/s, by name of the precision."""
+    return measured_peak
+
+
+@pytest.fixture
+def flops() -> Callable[[Callable[[], Any]], float]:
+    """GFLOP of a call, convolutions and matrix products of its forward and backward pass."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    def count(call: Callable[[], Any]) -> float:
+        with FlopCounterMode(display=False) as counter:
+            call()
+        return counter.get_total_flops() / 1e9
+
+    return count
+
+
+# --- the record and the summary ---
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    session = getattr(config, "_benchmarksession", None)
+    benchmarks = [] if session is None else [one for one in session.benchmarks if not one.has_error]
+    if not benchmarks:
+        return
+    threads = config.getoption("--threads")
+    peaks = {precision: measured_peak(precision) for precision in ("float32", "bfloat16")}
+    record = json.loads(RECORD.read_text()) if RECORD.exists() else {"seconds": {}, "peak": peaks}
+    machines = peaks["float32"] / record["peak"]["float32"]
+    write = terminalreporter.write_line
+    write("")
+    write(f"{threads} thread(s); matrix product: " + ", ".join(f"{n} {p:.0f} GFLOP/s" for n, p in peaks.items()))
+    write("to record: time against record.json, as if both machines had the same float32 matrix product")
+    write(f"{'':52}{'seconds':>10}{'of peak':>9}{'peak GB':>9}{'to record':>11}  further")
+    seconds = {}
+    for one in benchmarks:
+        name, extra = one.fullname.rpartition("/")[2], dict(one.extra_info)
+        median = seconds[name] = one.stats.median
+        share = extra.pop("gflop", None)
+        share = None if share is None else share / median / peaks[extra.pop("precision", "float32")]
+        held = extra.pop("peak_gb", None)
+        known = record["seconds"].get(name)
+        columns = (
+            f"{median:10.4f}",
+            f"{'' if share is None else f'{share:.0%}':>9}",
+            f"{'' if held is None else f'{held:.2f}':>9}",
+            f"{'' if known is None or threads != record['threads'] else f'{median * machines / known:.2f}':>11}",
+        )
+        further = ", ".join(f"{key} {value:.4g}" for key, value in extra.items() if isinstance(value, int | float))
+        write(f"{name.split('::')[-1][:52]:52}{''.join(columns)}  {further}")
+    if config.getoption("--record"):
+        RECORD.write_text(json.dumps({"threads": threads, "peak": peaks, "seconds": seconds}, indent=1) + "\n")
+        write(f"written: {RECORD}")
