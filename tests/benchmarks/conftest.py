@@ -27,6 +27,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--record", action="store_true", help="write record.json from this run")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # What skips for want of a package, of clips or of the authors' code times nothing.
+    config.addinivalue_line("filterwarnings", "ignore::pytest_benchmark.logger.PytestBenchmarkWarning")
+
+
 @pytest.fixture
 def published(request: pytest.FixtureRequest) -> Path | None:
     """A clone of the authors' code, if one was given."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
@@ -280,6 +283,57 @@ def test_a_batch_is_its_videos_one_by_one_whatever_their_size(records: list[Reco
         torch.testing.assert_close(tensor, torch.cat([single[name] for single in alone]), msg=name)
 
 
+# --- one batch ahead
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_batches_come_in_order_and_at_most_one_is_prepared_early(device: str) -> None:
+    prepared: list[int] = []
+
+    def prepare(batch: list[views.Sample]) -> int:
+        prepared.append(len(batch))
+        return len(batch)
+
+    batches: list[Any] = [[None] * n for n in range(1, 6)]
+    found = []
+    for number in views.ahead(batches, prepare, torch.device(device)):
+        found.append(number)
+        assert len(prepared) <= number + (device == "cpu")
+    assert found == prepared == [1, 2, 3, 4, 5]
+
+
+def test_only_a_cpu_prepares_in_a_thread_and_its_steps_keep_their_threads() -> None:
+    torch.set_num_threads(2)
+    where: list[tuple[bool, int]] = []
+
+    def prepare(batch: list[views.Sample]) -> int:
+        where.append((threading.current_thread() is threading.main_thread(), torch.get_num_threads()))
+        return 0
+
+    for device in ("cpu", "cuda"):
+        for _ in views.ahead([[], []], prepare, torch.device(device)):
+            assert torch.get_num_threads() == 2
+    assert where == [(False, 1), (False, 1), (True, 2), (True, 2)]
+    counted: list[int] = []
+    thread = threading.Thread(target=lambda: counted.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert counted == [2]  # threads to come are not held to one core
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_what_preparing_or_reading_raises_comes_at_its_batch(device: str) -> None:
+    def batches() -> Iterator[list[views.Sample]]:
+        yield []
+        raise video.VideoError("gone")
+
+    found = views.ahead(batches(), len, torch.device(device))
+    assert next(found) == 0
+    with pytest.raises(video.VideoError, match="gone"):
+        next(found)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("views")]
+
+
 # --- footage
 
 
@@ -317,6 +371,22 @@ def test_frames_count_from_the_start_of_a_record(records: list[Record], decoded:
     assert torch.equal(inside[0], footage.read(records[0], [np.array([30, 39])], crop, 32)[0])
     with pytest.raises(video.VideoError, match=r"frames 90 to 95 are asked for, but 80 decode; correct the list"):
         footage.frames(replace(stage, start=90, stop=95))
+
+
+def test_reading_on_and_on_leaks_neither_files_nor_memory(records: list[Record]) -> None:
+    dataset = dataset_of(records, "vv", "pix", "fra", data=data_of(decoded="stream"))
+    settings, footage = dataset.settings, dataset.footage
+
+    def read(first: int, count: int) -> tuple[int, int]:
+        """Descriptors and resident bytes after so many samples."""
+        for epoch in range(first, first + count):
+            views.pretraining_views([dataset[(epoch, epoch % 6)]], settings, footage, CPU)
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return len(list(Path("/proc/self/fd").iterdir())), pages * os.sysconf("SC_PAGE_SIZE")
+
+    (files, before), (later, after) = read(0, 60), read(60, 240)
+    assert later == files
+    assert after - before < 240 * 32 * 32 * 3 * 80  # one decoded video kept a sample would be more
 
 
 # --- evaluation

@@ -1,0 +1,65 @@
+"""How networks compute: memory format by device, one cast, and recomputing that alters nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from fima import backbones, compute
+from fima.config import Backbone, Compute
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "chosen", "expected"),
+    [
+        ("cpu", "float32", None, True),
+        ("cuda", "float32", None, False),
+        ("cuda", "bfloat16", None, True),
+        ("cuda", "float16", None, True),
+        ("cpu", "float32", False, False),
+        ("cuda", "float32", True, True),
+    ],
+)
+def test_memory_format_is_the_faster_one_unless_set(
+    device: str, precision: Any, chosen: bool | None, expected: bool
+) -> None:
+    assert compute.channels_last(Compute(precision=precision, channels_last=chosen), torch.device(device)) is expected
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("leading", [(2,), (2, 3)])
+def test_a_cast_keeps_values_and_shape_and_is_done_once(
+    precision: Any, channels_last: bool, leading: tuple[int, ...]
+) -> None:
+    chosen = Compute(precision=precision, channels_last=channels_last)
+    clips = torch.randn(*leading, 3, 4, 6, 6)
+    cast = compute.cast(clips, chosen)
+    assert cast.shape == clips.shape and cast.dtype == compute.PRECISION[precision]
+    assert torch.equal(cast, clips.to(cast.dtype))
+    layout = torch.channels_last_3d if channels_last else torch.contiguous_format
+    assert cast.flatten(0, -5).is_contiguous(memory_format=layout)
+    assert compute.cast(cast, chosen).data_ptr() == cast.data_ptr()
+
+
+@pytest.mark.parametrize("name", list(backbones.CONSTRUCTORS))
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_recomputing_changes_no_bit(name: Any, precision: Any) -> None:
+    """Neither features, nor gradients, nor what BatchNorm remembers."""
+    clips = torch.randn(2, 3, 8, 32, 32)
+
+    def found(recompute: bool) -> list[Tensor]:
+        torch.manual_seed(0)
+        network = compute.placed(backbones.build(Backbone(name=name)), Compute(precision=precision), CPU)
+        for _ in range(2):
+            features = compute.encode(network, clips, Compute(precision=precision, recompute=recompute))
+            gradients = torch.autograd.grad(features.float().square().sum(), list(network.parameters()))
+        return [features, *gradients, *network.buffers()]
+
+    for one, other in zip(found(False), found(True), strict=True):
+        assert torch.equal(one, other)
