@@ -1,6 +1,6 @@
 """What every benchmark prints: time, share of this machine's matrix-product peak, ratio to the record, peak memory.
 
-make bench                                          all of it, in about ten minutes
+make bench                                          all of it, in a quarter of an hour
 pytest tests/benchmarks -k step --threads 2         some, on two cores
 pytest tests/benchmarks --published DIR             the authors' step beside ours (DIR: a clone of their repository)
 pytest tests/benchmarks --record                    write record.json anew: only on a quiet machine
@@ -94,17 +94,18 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     write("")
     write(f"{threads} thread(s); matrix product: " + ", ".join(f"{n} {p:.0f} GFLOP/s" for n, p in peaks.items()))
     write("to record: time against record.json, as if both machines had the same float32 matrix product")
-    write(f"{'':52}{'seconds':>10}{'of peak':>9}{'peak GB':>9}{'to record':>11}  further")
+    write(f"{'':52}{'seconds':>10}{'GFLOP':>9}{'of peak':>9}{'peak GB':>9}{'to record':>11}  further")
     seconds = {}
     for one in benchmarks:
         name, extra = one.fullname.rpartition("/")[2], dict(one.extra_info)
         median = seconds[name] = one.stats.median
-        share = extra.pop("gflop", None)
-        share = None if share is None else share / median / peaks[extra.pop("precision", "float32")]
+        work = extra.pop("gflop", None)
+        share = None if work is None else work / median / peaks[extra.pop("precision", "float32")]
         held = extra.pop("peak_gb", None)
         known = record["seconds"].get(name)
         columns = (
             f"{median:10.4f}",
+            f"{'' if work is None else f'{work:.3g}':>9}",
             f"{'' if share is None else f'{share:.0%}':>9}",
             f"{'' if held is None else f'{held:.2f}':>9}",
             f"{'' if known is None or threads != record['threads'] else f'{median * machines / known:.2f}':>11}",
