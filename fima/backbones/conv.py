@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -10,8 +11,8 @@ class Conv3d(nn.Conv3d):
     """nn.Conv3d; on a CPU three of its cases take another way to the same values.
 
     Kernels of 1 x 1 pixel: PyTorch 2.14 gives float32 batches under 16 on one thread to a slow kernel that also drops
-    the channels_last_3d layout, so that all that follows is slow too (2 to 4 times). A 1 x 1 x 1 kernel therefore sees
-    time as part of the batch, a k x 1 x 1 kernel sees a picture of time by place; in channels_last_3d both are views.
+    the channels_last_3d layout, so that all that follows is slow too (2 to 4 times). In that layout a 1 x 1 x 1 kernel
+    therefore sees time as part of the batch, a k x 1 x 1 kernel sees a picture of time by place: both are views.
 
     A padded kernel over two frames gets its zeros beforehand. oneDNN 3.12 (PyTorch 2.14) leaves the bfloat16 gradient
     of the weights uninitialised for kernel 3, padding 1 and an input of depth 2 (seen on a CPU with AVX512-BF16 but
@@ -22,14 +23,15 @@ class Conv3d(nn.Conv3d):
         """[B, C, T, H, W] to [B, C', T', H', W']."""
         if input.is_cuda:
             return super().forward(input)
-        if self.kernel_size == self.stride == (1, 1, 1):
+        views = input.is_contiguous(memory_format=torch.channels_last_3d)
+        if views and self.kernel_size == self.stride == (1, 1, 1):
             frames = input.transpose(1, 2)
             out = F.conv2d(frames.flatten(0, 1), self.weight.squeeze(2), self.bias)
             return out.unflatten(0, frames.shape[:2]).transpose(1, 2)
         padding = tuple(int(n) for n in self.padding)
         if input.shape[2] == 2 and padding[0] == 1:
             input, padding = F.pad(input, (0, 0, 0, 0, 1, 1)), (0, *padding[1:])
-        if self.kernel_size[1:] == self.stride[1:] == (1, 1) and padding[1:] == (0, 0):
+        if views and self.kernel_size[1:] == self.stride[1:] == (1, 1) and padding[1:] == (0, 0):
             out = F.conv2d(input.flatten(3), self.weight.squeeze(4), self.bias, (self.stride[0], 1), (padding[0], 0))
             return out.unflatten(3, input.shape[3:])
         return F.conv3d(input, self.weight, self.bias, self.stride, padding)
