@@ -199,8 +199,8 @@ def test_convolution_and_its_bfloat16_gradient(
 
 
 @pytest.mark.parametrize("name", ["i3d", "r2plus1d"])
-@pytest.mark.parametrize("frames", [8, 9, 16])
-@pytest.mark.parametrize("size", [40, 49, 56])
+@pytest.mark.parametrize("frames", [9, 16])
+@pytest.mark.parametrize("size", [40, 49])
 def test_the_fast_ways_are_the_same_function(
     name: str, frames: int, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
