@@ -181,7 +181,7 @@ class Compute(Frozen):
     )
     compile: bool = Field(False, description="torch.compile of the encoders; pays on GPUs, minutes at the start")
     recompute: bool = Field(
-        False, description="compute the query encoder's activations anew in backward: less memory, a fifth more time"
+        False, description="compute the query encoder's activations anew in backward: less memory, an eighth more time"
     )
 
     @model_validator(mode="after")
