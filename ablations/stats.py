@@ -41,6 +41,41 @@ class Gap:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """One row against the default row on one metric, paired by seed. In the metric's unit; row minus default."""
+
+    metric: str
+    label: str
+    against: str
+    seeds: tuple[int, ...]  # that both rows have
+    gap: float | None  # None without a common seed
+    low: float | None = None  # 95 % paired t interval; None with fewer than 2 seeds, as all that follows
+    high: float | None = None
+    p: float | None = None  # two-sided paired t test
+    p_holm: float | None = None  # Holm's correction over the rows of this metric in this table
+    sign_flip: float | None = None  # exact two-sided sign-flip test; never below 2 / 2^n
+    boot_low: float | None = None  # 95 % hierarchical bootstrap over seeds and test videos; None where no video is known
+    boot_high: float | None = None
+    detectable: float | None = None  # true difference that so many seeds of this spread find with 80 % power
+
+    @property
+    def n(self) -> int:
+        return len(self.seeds)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Kendall's tau-b between the paper's order of rows and the measured means."""
+
+    metric: str
+    rows: int  # that both sides have
+    n: int  # seeds behind every mean
+    tau: float | None  # None with fewer than 2 rows, or where one side is all ties
+    low: float | None = None  # 95 % percentile bootstrap over seeds; None with fewer than 2 seeds
+    high: float | None = None
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What measured numbers say about one sentence of the paper."""
 
@@ -56,6 +91,11 @@ class Verdict:
     level: float
     rule: str
     words: str
+    p: float | None = None  # two-sided paired t test of the comparison shown
+    sign_flip: float | None = None  # its exact two-sided sign-flip test
+    boot_low: float | None = None  # its 95 % hierarchical bootstrap over seeds and test videos
+    boot_high: float | None = None
+    needed: int | None = None  # further seeds that an undecided claim asks for, if the gap and spread stay as they are
 
 
 def critical(n: int, level: float = LEVEL) -> float:

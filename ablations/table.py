@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from ablations.stats import LEVEL, Verdict, summarise
+from ablations.stats import LEVEL, Agreement, Comparison, Verdict, summarise
 
 REDUCED = "reduced scale: not a reproduction of the paper's numbers"
 CHANGED = "not the paper's recipe: not a reproduction of the paper's numbers"
@@ -46,6 +46,7 @@ class Cell:
     values: Mapping[int, float] = field(default_factory=dict)  # seed -> value
     missing: Mapping[int, str] = field(default_factory=dict)  # seed -> why there is none
     best: bool = False
+    uids: Mapping[int, str] = field(default_factory=dict)  # seed -> stage that measured, or will measure, the value
 
     @property
     def n(self) -> int:
@@ -77,6 +78,7 @@ class Row:
     cells: Mapping[str, Cell]  # metric -> cell, every column present
     default: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)  # what the study sets in this row
+    pretrain: Mapping[int, str] = field(default_factory=dict)  # seed -> uid of the pre-training; empty: there is none
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,9 @@ class Table:
     notes: tuple[str, ...] = ()
     scaled: tuple[Scaled, ...] = ()
     departures: Mapping[str, Any] = field(default_factory=dict)  # settings of every row that are not the paper's
+    references: tuple[Row, ...] = ()  # what the numbers are to be held against: no row of the paper's, never "best"
+    comparisons: tuple[Comparison, ...] = ()  # every row but the default against the default, by column
+    agreements: tuple[Agreement, ...] = ()  # of the measured order of rows with the paper's, by column
     verdicts: tuple[Verdict, ...] = ()
     failures: tuple[str, ...] = ()  # one line per failed stage
     omitted: tuple[str, ...] = ()  # metrics of the study that this plan does not measure
