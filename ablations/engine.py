@@ -34,6 +34,7 @@ EXECUTE = "ablations.stages:execute"
 PRELOAD = [
     "torch",
     "torch._dynamo",
+    "torch.utils.flop_counter",
     "fima.pretrain",
     "fima.evaluate.features",
     "fima.evaluate.classifier",

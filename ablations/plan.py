@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ablations.located import SpecError, guess
 from ablations.profile import folder_of
@@ -19,13 +19,21 @@ from fima import datasets
 from fima.config import Linear
 from fima.datasets import Data
 
-Kind = Literal["pretrain", "features", "linear", "finetune", "retrieval"]
+Kind = Literal["pretrain", "untrained", "energy", "features", "linear", "finetune", "retrieval"]
 
 # Raised by hand when a change of the code changes what stages of that kind produce: then they run again.
 # tests/unit/test_golden.py fails where that was forgotten.
-RESULTS: dict[Kind, int] = {"pretrain": 2, "features": 2, "linear": 2, "finetune": 2, "retrieval": 2}
+RESULTS: dict[Kind, int] = dict.fromkeys(get_args(Kind), 3)
 
 DAY = 86_400.0  # seconds
+
+# Rows that a profile adds below every table, for the numbers to be held against.
+REFERENCES = {
+    "random": "random encoder",
+    "energy": "frame differences, no encoder",
+    "shuffled": "default row, motion keys of other videos",
+    "supervised": "supervised from scratch, same steps",
+}
 
 
 @dataclass(frozen=True)
@@ -66,10 +74,21 @@ class PlannedRow:
 
 
 @dataclass(frozen=True)
+class PlannedReference:
+    """What the rows of a study are held against: not one of the paper's, nor among the rows that are counted."""
+
+    study: Study
+    label: str
+    cells: Mapping[str, Mapping[int, Cell]]  # metric -> seed -> cell, only the metrics that it has
+    pretrain: Mapping[int, str]  # seed -> uid; empty: nothing is pre-trained
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a command will run."""
 
     rows: tuple[PlannedRow, ...]
+    references: tuple[PlannedReference, ...]
     stages: Mapping[str, Stage]  # by uid; each after those it needs
     seeds: tuple[int, ...]
     profile: Profile
@@ -77,14 +96,18 @@ class Plan:
 
     def summary(self) -> dict[str, int]:
         """Counts. `pretrainings` are the distinct ones of one seed, `stages` and the totals those of all seeds."""
+        of_rows = {uid for row in self.rows for uids in row.stages.values() for uid in uids}
         per_seed = {seed: {row.pretrain[seed] for row in self.rows if seed in row.pretrain} for seed in self.seeds}
         return {
             "rows": len(self.rows),
             "seeds": len(self.seeds),
             "pretrainings": max(len(uids) for uids in per_seed.values()),
-            "pretrainings_total": sum(stage.kind == "pretrain" for stage in self.stages.values()),
+            "pretrainings_total": len({uid for row in self.rows for uid in row.pretrain.values()}),
             "pretrainings_without_sharing": sum(len(row.pretrain) for row in self.rows),
             "stages": len(self.stages),
+            "reference_stages": len(
+                self.stages.keys() - {u for row in self.rows for us in row.stages.values() for u in us}
+            ),
             "stages_without_sharing": sum(len(uids) for row in self.rows for uids in row.stages.values()),
         }
 
@@ -103,13 +126,17 @@ class Plan:
             f"seed{'s' if len(self.seeds) > 1 else ''} {', '.join(map(str, self.seeds))}",
             f"{counts['rows']} rows need {counts['pretrainings']} distinct pre-trainings per seed",
         ]
-        if counts["stages"] < counts["stages_without_sharing"]:
+        own = counts["stages"] - counts["reference_stages"]
+        if own < counts["stages_without_sharing"]:
             out.append(
                 f"{counts['pretrainings_total']} pre-trainings instead of {counts['pretrainings_without_sharing']}, "
-                f"{counts['stages']} stages instead of {counts['stages_without_sharing']}: the others are shared"
+                f"{own} stages instead of {counts['stages_without_sharing']}: the others are shared"
             )
         else:
-            out.append(f"{counts['stages']} stages, none of them shared")
+            out.append(f"{own} stages, none of them shared")
+        if counts["reference_stages"]:
+            labels = ", ".join(dict.fromkeys(reference.label for reference in self.references))
+            out.append(f"{counts['reference_stages']} stages more for the reference rows: {labels}")
         if done is not None:
             out.append(f"{sum(uid in done for uid in self.stages)} of {counts['stages']} stages are done")
         if every_stage:
@@ -197,15 +224,19 @@ def build(
     if not studies:
         raise SpecError("no study is named; `fima-ablate list` shows them")
     planner = _Planner()
-    rows = tuple(
-        planner.row(study, row, resolve(study, row, profile, overrides), seed_list, columns)
-        for study in studies
-        for seed_list, columns in [(tuple(seeds or study.seeds or profile.seeds), _columns(study, profile, metrics))]
-        for row in study.rows
-    )
+    rows: list[PlannedRow] = []
+    references: list[PlannedReference] = []
+    for study in studies:
+        chosen, columns = tuple(seeds or study.seeds or profile.seeds), _columns(study, profile, metrics)
+        own = [planner.row(study, row, resolve(study, row, profile, overrides), chosen, columns) for row in study.rows]
+        usual = next((row for row in own if row.row.default), own[-1])
+        rows += own
+        references += [
+            reference for name in profile.references if (reference := planner.reference(name, usual, chosen, columns))
+        ]
     _refuse_idle_roots(profile, rows, overrides)
     every_seed = tuple(sorted({seed for row in rows for seed in row.pretrain}))
-    return Plan(rows, planner.stages, every_seed, profile, tuple(overrides))
+    return Plan(tuple(rows), tuple(references), planner.stages, every_seed, profile, tuple(overrides))
 
 
 def _refuse_idle_roots(profile: Profile, rows: Sequence[PlannedRow], overrides: Sequence[str]) -> None:
@@ -272,6 +303,44 @@ class _Planner:
             needed[seed] = tuple(used)
         return PlannedRow(study, row, resolved, cells, pretrain, needed)
 
+    def reference(
+        self, name: str, usual: PlannedRow, seeds: Sequence[int], columns: Sequence[str]
+    ) -> PlannedReference | None:
+        """A reference row beside a study's rows; None if it has none of the columns, or is one of the rows.
+
+        Args:
+            name: one of REFERENCES.
+            usual: the study's default row (or its last): its encoder, data and protocols are the reference's.
+        """
+        resolved, pretrain = usual.resolved, {}
+        if name == "shuffled":
+            settings = resolved.settings
+            if not settings.uses("vd", "pix", "fra"):
+                return None
+            contrast = settings.contrast.model_copy(update={"shuffled": True})
+            resolved = replace(resolved, settings=settings.model_copy(update={"contrast": contrast}))
+        cells: dict[str, dict[int, Cell]] = {}
+        for seed in seeds:
+            title = f"{name} reference, seed {seed}"
+            if name == "shuffled":
+                pretrain[seed] = upstream = self._pretrain(resolved, seed, title)
+            elif name == "energy":
+                upstream = ""
+            else:
+                upstream = self._untrained(resolved, seed, title)
+            for metric in columns:
+                what, _, role = metric.partition("/")
+                if metric in COSTS or (name == "energy" and what == "ft"):
+                    continue
+                if name == "supervised":
+                    if what not in ("lin", "ft"):
+                        continue
+                    cell = Cell(self._supervised(resolved, role, seed, title, upstream), "top1")
+                else:
+                    cell = self._cell(metric, resolved, seed, title, upstream)
+                cells.setdefault(metric, {})[seed] = cell
+        return PlannedReference(usual.study, REFERENCES[name], cells, pretrain) if cells else None
+
     def _cell(self, metric: str, resolved: Resolved, seed: int, name: str, pretrain: str) -> Cell:
         if metric == "parameters":
             return Cell(pretrain, "parameters_paper_millions")
@@ -293,20 +362,42 @@ class _Planner:
         words = "+".join(active["losses"])
         return self._stage("pretrain", words, config, seed, (), f"pre-training of {name}")
 
-    def _features(self, resolved: Resolved, role: str, seed: int, name: str, pretrain: str, clips: int) -> str:
-        data, active = resolved.data[role], resolved.settings.active()
+    def _untrained(self, resolved: Resolved, seed: int, name: str) -> str:
         config = {
-            "upstream": pretrain,
+            "settings": {"losses": ["vv"], "backbone": resolved.settings.active()["backbone"]},
+            "where": _where(resolved, "pretrain"),
+        }
+        return self._stage("untrained", "random", config, seed, (), f"random encoder of {name}")
+
+    def _supervised(self, resolved: Resolved, role: str, seed: int, name: str, untrained: str) -> str:
+        """Training with labels from scratch: fine-tuning of a random encoder, by the optimiser and for the steps of a
+        pre-training."""
+        data, active = resolved.data[role], resolved.settings.active()
+        finetune = resolved.finetune[role].model_copy(update={"optim": resolved.settings.optim})
+        config = {
+            "upstream": untrained,
+            "finetune": {**finetune.model_dump(mode="json"), "optim": finetune.optim.active()},
+            "settings": {name: active[name] for name in ("clip", "augment", "backbone", "compute")},
             "data": self._identity(data),
-            "clips": clips,
-            "settings": {
-                "clip": active["clip"],
-                "augment": {"size": active["augment"]["size"]},
-                "backbone": active["backbone"],
-                "compute": active["compute"],
-            },
             "where": _where(resolved, role),
         }
+        config["settings"]["augment"].pop("difference", None)  # nothing here sees a difference
+        title = f"supervised training on {role} of {name}"
+        return self._stage("finetune", data.name, config, seed, (untrained,), title)
+
+    def _features(self, resolved: Resolved, role: str, seed: int, name: str, pretrain: str, clips: int) -> str:
+        """Features of an encoder, or where there is none of the frame differences themselves."""
+        data, active = resolved.data[role], resolved.settings.active()
+        seen = {
+            "clip": active["clip"],
+            "augment": {"size": active["augment"]["size"]},
+            "backbone": active["backbone"],
+        }
+        config = {"data": self._identity(data), "clips": clips, "settings": seen, "where": _where(resolved, role)}
+        if not pretrain:
+            # no weights and no chance: the same for all seeds
+            return self._stage("energy", data.name, config, 0, (), f"frame differences on {role}")
+        config |= {"upstream": pretrain, "settings": {**seen, "compute": active["compute"]}}
         return self._stage("features", data.name, config, seed, (pretrain,), f"features on {role} of {name}")
 
     def _linear(self, resolved: Resolved, role: str, seed: int, name: str, pretrain: str) -> str:

@@ -12,7 +12,7 @@ from typing import get_args
 from pydantic import BaseModel
 
 from ablations.dotted import Layer, defaults_of, fields, flatten, validated
-from ablations.located import Node, SpecError, flag_of, guess, keys_of, read, text_of
+from ablations.located import Node, SpecError, flag_of, guess, items_of, keys_of, one_of, read, text_of
 from ablations.study import ROLES, STUDIES, TESTED, metrics_of, seeds_of
 from fima.config import Finetune, Linear, Retrieval, Settings
 from fima.datasets import Data
@@ -20,7 +20,8 @@ from fima.datasets import Data
 PROFILES = STUDIES / "profiles"
 EVALUATIONS: dict[str, type[BaseModel]] = {"linear": Linear, "finetune": Finetune, "retrieval": Retrieval}
 KEYS = ("profile", "extends", "title", "scale", "reduced", "seeds", "metrics", "settings", "data", "linear", "finetune",
-        "retrieval", "roles", "rule")  # fmt: skip
+        "retrieval", "roles", "rule", "references")  # fmt: skip
+REFERENCES = ("random", "energy", "shuffled", "supervised")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Profile:
     rule: Mapping[str, Fraction]  # setting -> factor on a study's value
     path: Path
     roots: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()  # rows added below every table
 
 
 _NOTHING = Profile("", "", "", False, (), (), {}, {role: {} for role in ROLES}, {}, {}, {}, {}, {}, Path())
@@ -108,6 +110,7 @@ def _load_profile(name: str, asked: str, above: tuple[Path, ...]) -> Profile:
         roles=_roles(part.get("roles"), under),
         rule={**under.rule, **(_rule(part["rule"]) if "rule" in part else {})},
         path=path,
+        references=_references(part["references"]) if "references" in part else under.references,
     )
     for role, chosen in profile.data.items():
         if "name" not in chosen:
@@ -136,6 +139,10 @@ def _roles(node: Node | None, under: Profile) -> dict[str, dict[str, Layer]]:
             own = roles.setdefault(role, {})
             own[kind] = {**own.get(kind, {}), **flatten(layer, EVALUATIONS[kind], f"roles.{role}.{kind}.")}
     return roles
+
+
+def _references(node: Node) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(one_of(item, "reference", REFERENCES) for item in items_of(node, "references")))
 
 
 def _rule(node: Node) -> dict[str, Fraction]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from ablations.dotted import fields, group
 from ablations.profile import KEYS as PROFILE_KEYS
+from ablations.profile import REFERENCES
 from ablations.study import FORMS, METRICS, ROLES, STUDIES, TESTED
 from ablations.study import KEYS as STUDY_KEYS
 from fima.config import Finetune, Linear, Retrieval, Settings
@@ -100,6 +101,13 @@ def profile() -> Schema:
             {name: {**fraction, "description": "factor on a study's value, such as 1/4"} for name in numbers},
             "how values that studies state on the paper's scale are scaled",
         ),
+    }
+    properties["references"] = {
+        "type": "array",
+        "items": {"enum": list(REFERENCES)},
+        "uniqueItems": True,
+        "description": "rows added below every table: a random encoder, frame differences without an encoder, the "
+        "default row with other videos' motion keys, supervised training from scratch",
     }
     assert tuple(properties) == PROFILE_KEYS
     schema = _document(properties, "A profile of fima-ablate: how large", ["profile", "title", "scale"])

@@ -42,6 +42,23 @@ def _pretrain(stage: Stage, store: Store, workers: int, on_progress: Progress) -
     return pretrain.run(settings, data, stage.seed, folder, workers=workers, on_progress=on_progress)
 
 
+def _untrained(stage: Stage, store: Store, workers: int, on_progress: Progress) -> dict[str, Any]:
+    from fima import pretrain
+
+    return pretrain.untrained(_settings(stage), stage.seed, store.folder(stage.uid))
+
+
+def _energy(stage: Stage, store: Store, workers: int, on_progress: Progress) -> dict[str, Any]:
+    from fima.evaluate import energy, features
+
+    settings = _settings(stage)
+    folder = store.folder(stage.uid)
+    return features.extract(
+        energy.Energy(settings), settings, _data(stage), stage.config["clips"], folder,
+        workers=workers, on_progress=on_progress,
+    )  # fmt: skip
+
+
 def _features(stage: Stage, store: Store, workers: int, on_progress: Progress) -> dict[str, Any]:
     from fima import pretrain
     from fima.evaluate import features
@@ -91,6 +108,8 @@ def _retrieval(stage: Stage, store: Store, workers: int, on_progress: Progress) 
 
 _KINDS = {
     "pretrain": _pretrain,
+    "untrained": _untrained,
+    "energy": _energy,
     "features": _features,
     "linear": _linear,
     "finetune": _finetune,

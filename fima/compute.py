@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +21,7 @@ PRECISION = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": to
 def autocast(compute: Compute, device: torch.device) -> AbstractContextManager[object]:
     """The networks' precision; losses are computed outside of it, in float32."""
     precision = PRECISION[compute.precision]
-    return torch.autocast(device.type, precision, enabled=precision is not torch.float32)
+    return nullcontext() if precision is torch.float32 else torch.autocast(device.type, precision)
 
 
 def channels_last(compute: Compute, device: torch.device) -> bool:
@@ -75,3 +78,16 @@ def _without_statistics(part: nn.Module) -> Iterator[None]:
             norm.momentum = momentum
             if norm.num_batches_tracked is not None:
                 norm.num_batches_tracked.sub_(1)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: the most that tensors took on a GPU, or on a CPU the most that this process, libraries and all, held."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status")
+    if status.is_file():  # Linux; ru_maxrss would start with the parent's
+        held = next((line for line in status.read_text().splitlines() if line.startswith("VmHWM")), None)
+        if held is not None:
+            return int(held.split()[1]) * 1024
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024

@@ -134,6 +134,9 @@ class Contrast(Frozen):
     temperature: float = Field(0.1, gt=0, description="temperature")
     momentum: float = Field(0.999, ge=0, le=1, description="momentum of the key encoder")
     queue: int = Field(2048, ge=1, description="global features in each of the queues of VV and VD (K400: 65536)")
+    shuffled: bool = Field(
+        False, description="control: motion keys of the next video in the batch, so that they tell nothing of one's own"
+    )
 
 
 class Weights(Frozen):
@@ -293,6 +296,8 @@ class Settings(Frozen):
                 del data["contrast"]["temperature"]
         if not self.uses("vd", "pix", "fra"):
             del data["augment"]["difference"]
+        if not (self.uses("vd", "pix", "fra") and self.contrast.shuffled):
+            del data["contrast"]["shuffled"]
         if not self.augment.jitter:
             for name in ("brightness", "contrast", "saturation", "hue"):
                 del data["augment"][name]

@@ -55,6 +55,11 @@ def swap(both: Tensor) -> Tensor:
     return torch.cat([target, source])
 
 
+def _of_next_video(both: Tensor | None) -> Tensor | None:
+    """Keys [2B, ...] of the source and target views, each video's replaced by the next one's."""
+    return None if both is None else torch.cat([half.roll(1, 0) for half in both.chunk(2)])
+
+
 class FIMA(nn.Module):
     """Query and key encoders, motion decoders and queues: what the losses that are on need, and nothing else.
 
@@ -115,6 +120,9 @@ class FIMA(nn.Module):
         settings, on, temperature = self.settings, self.settings.uses, self.settings.contrast.temperature
         with torch.no_grad():  # before the queries: what the key encoder needs is free again when they keep theirs
             appearance, motion, parts = self._keys(views)
+            shown = motion  # what the foreground is seen in, also where the control takes other videos' motion as keys
+            if settings.contrast.shuffled:
+                motion, parts = _of_next_video(motion), _of_next_video(parts)
         query = compute.encode(self.query.backbone, self._input(views, "source", "target"), settings.compute)
         terms: dict[str, Tensor] = {}
         keys: dict[str, Tensor] = {}
@@ -131,9 +139,10 @@ class FIMA(nn.Module):
             if on("pix"):
                 assert pixels is not None
                 assert motion is not None
+                assert shown is not None
                 with torch.no_grad():
                     dense = self.key.project(tokens(motion))
-                positive = self._positive(views, appearance, motion)
+                positive = self._positive(views, appearance, shown)
                 terms["pix"] = self._pixel_loss(pixels, swap(dense), positive)
                 keys["pix"] = dense.flatten(0, 2)
             if on("fra"):

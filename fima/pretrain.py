@@ -10,13 +10,14 @@ import argparse
 import json
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from fima import backbones, compute, distributed, loop, losses, views
+from fima import backbones, compute, cost, distributed, loop, losses, views
 from fima.config import Settings
 from fima.datasets import Data, copy_of, usable
 from fima.loop import Progress
@@ -90,6 +91,10 @@ def run(
     weights: dict[str, float] = {name: float(getattr(settings.weights, name)) for name in settings.losses}
     per_epoch = max(1, len(records) // optim.batch)
     began = time.monotonic()
+    paces: list[
+        float
+    ] = []  # seconds per step between one line of metrics, where the device is waited for, and the next
+    looked = (start, began)
     final: dict[str, float] = {} if state is None else state["final"]
 
     def snapshot() -> loop.State:
@@ -124,22 +129,39 @@ def run(
         done = step + 1
         if journal.due(done, steps):
             final = {"loss": loss.item(), **{name: term.item() for name, term in terms.items()}, "lr": rate}
+            now = time.monotonic()
+            paces.append((now - looked[1]) / (done - looked[0]))
+            looked = (done, now)
             journal.log(done, steps, final)
         journal.save(done, steps, snapshot)
     distributed.barrier()
     seconds = spent + time.monotonic() - began
-    size = model.count_parameters()
+    memory = compute.peak_memory(device) / 2**30
     return {
-        "parameters_paper_millions": size["paper"] / 1e6,
-        "parameters_millions": size["all"] / 1e6,
+        **cost.sizes(settings),
         "steps": steps,
         "videos": len(records),
         "devices": world,
         **copy_of(dataset, problems),
         "final": final,
         "seconds": seconds,
-        "seconds_per_step": seconds / steps,
+        # The first pace holds what is done once; the median leaves out checkpoints and what else the machine did.
+        "seconds_per_step": median(paces[1:] or paces or [seconds / steps]),
+        "peak_memory_gib": memory,
     }
+
+
+def untrained(settings: Settings, seed: int, folder: Path) -> dict[str, Any]:
+    """A checkpoint of the encoder that `run` would start from, for evaluations of a random encoder.
+
+    Returns:
+        Nothing to tell, as plain JSON data.
+    """
+    torch.manual_seed(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {"step": 0, "model": FIMA(settings).state_dict()}
+    loop.write_atomically(folder / "checkpoint.pt", lambda part: torch.save(state, part))
+    return {}
 
 
 def _check_groups(settings: Settings, world: int) -> None:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from fima import augment, compute, distributed, loop, views
 from fima.config import Optim, Settings
 from fima.datasets import Data, copy_of, usable
-from fima.evaluate.features import chunks, encode, uniform_features
+from fima.evaluate.features import chunks, encode, per_video, uniform_features
 from fima.loop import Progress
 
 
@@ -177,14 +177,15 @@ def run(
             predicted += model.classify(features).softmax(-1).mean(1).argmax(-1).tolist()
         if on_progress:
             on_progress(steps, steps, {"tested": len(predicted)})
-    right = sum(p == record.label for p, record in zip(predicted, test, strict=True))
+    right = [p == record.label for p, record in zip(predicted, test, strict=True)]
     return {
-        "top1": 100 * right / len(test),
+        "top1": 100 * sum(right) / len(test),
         "videos": len(test),
         "train_videos": len(train),
         "classes": len({record.label for record in train}),
         "steps": steps,
         **copy_of(dataset, problems + bad),
         "predictions": predicted,
+        "per_video": per_video({"top1": right}, [record.group for record in test]),
         "seconds": spent + time.monotonic() - began,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ class Features:
     Attributes:
         train, test: [videos, clips, C] float32.
         train_labels, test_labels: [videos] int64.
-        train_groups: [videos] names; videos of one group (subject, recording) are never parted by a development split.
+        train_groups, test_groups: [videos] names; videos of one group (subject, recording) are never parted by a
+            development split, and are resampled together when an interval over test videos is asked for.
     """
 
     train: NDArray[np.float32]
@@ -38,6 +40,24 @@ class Features:
     train_labels: NDArray[np.int64]
     test_labels: NDArray[np.int64]
     train_groups: NDArray[np.str_]
+    test_groups: NDArray[np.str_]
+
+
+def per_video(right: Mapping[str, Sequence[bool]], groups: Sequence[str]) -> dict[str, list[int]]:
+    """How many of each independent test video's (or group's) items were right, for intervals over test videos.
+
+    Args:
+        right: metric -> whether each test item counts as right.
+        groups: of the items.
+
+    Returns:
+        {"of": items of each group, metric: right ones}, groups in the order in which they first appear.
+    """
+    order = {name: number for number, name in enumerate(dict.fromkeys(groups))}
+    member = np.array([order[name] for name in groups])
+    counts = {metric: np.bincount(member, np.asarray(hits, float), len(order)) for metric, hits in right.items()}
+    found = {"of": np.bincount(member, minlength=len(order)), **counts}
+    return {name: values.astype(int).tolist() for name, values in found.items()}
 
 
 def read(folder: Path) -> Features:
@@ -140,6 +160,7 @@ def extract(
         "train_labels": np.array([record.label for record in splits["train"]], np.int64),
         "test_labels": np.array([record.label for record in splits["test"]], np.int64),
         "train_groups": np.array([record.group for record in splits["train"]]),
+        "test_groups": np.array([record.group for record in splits["test"]]),
     }
 
     def save(part: Path) -> None:

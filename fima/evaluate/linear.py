@@ -13,7 +13,7 @@ from torch import nn
 from fima.config import Linear, Settings
 from fima.datasets import Data
 from fima.evaluate import classifier
-from fima.evaluate.features import Features
+from fima.evaluate.features import Features, per_video
 from fima.loop import Progress
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # inverse strength C
@@ -46,14 +46,16 @@ def logistic(features: Features, seed: int) -> dict[str, Any]:
     penalty, reason = _choose(features, seed)
     probability = _predict(features.train, features.train_labels, features.test, penalty)
     predicted = classes[probability.argmax(axis=1)]
+    right = predicted == features.test_labels
     return {
-        "top1": 100 * float((predicted == features.test_labels).mean()),
+        "top1": 100 * float(right.mean()),
         "videos": len(features.test),
         "classes": len(classes),
         "penalty": penalty,
         "penalty_choice": reason,
         "protocol": f"logistic regression on frozen features, {features.test.shape[1]} clips averaged",
         "predictions": predicted.tolist(),
+        "per_video": per_video({"top1": right.tolist()}, features.test_groups.tolist()),
     }
 
 

@@ -155,7 +155,7 @@ OTHERS: dict[str, Any] = {
     "pixel.decoder": False, "pixel.threshold": 1.5, "pixel.negatives": "batch", "pixel.group": 1, "pixel.queue": 30,
     "pixel.average": "pixel",
     "frame.type": "infonce", "frame.margin": 0.2, "frame.queue": 9,
-    "contrast.temperature": 0.3, "contrast.momentum": 0.5, "contrast.queue": 9,
+    "contrast.temperature": 0.3, "contrast.momentum": 0.5, "contrast.queue": 9, "contrast.shuffled": True,
     "compute.precision": "bfloat16", "compute.channels_last": False, "compute.compile": True, "compute.recompute": True,
     **{f"optim.{name}": value for name, value in OPTIM.items()},
 }  # fmt: skip

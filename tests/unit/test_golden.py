@@ -32,7 +32,7 @@ SETTINGS = Settings.model_validate(
     }
 )
 DATA = Data.model_validate({"name": "embedded", "decoded": "memory", "embedded": {"train": 12, "test": 6, "size": 48}})
-VERSION = 2
+VERSION = 3
 
 
 @pytest.fixture(scope="module")

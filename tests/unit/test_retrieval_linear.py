@@ -21,7 +21,7 @@ def clusters(noise: float, classes: int = 4, per_class: int = 8, width: int = 6,
         return (centres[labels][:, None] + noise * rng.normal(size=(len(labels), 3, width))).astype(np.float32)
 
     groups = np.array([f"g{i}" for i in range(len(labels))])
-    return Features(draw(), draw(), labels, labels, groups)
+    return Features(draw(), draw(), labels, labels, groups, groups)
 
 
 def test_recall_against_loops() -> None:
@@ -101,3 +101,19 @@ def test_missing_and_damaged_features_are_named(tmp_path: Path) -> None:
     (tmp_path / "features.npz").write_bytes(b"junk")
     with pytest.raises(ValueError, match=r"features\.npz: cannot be read"):
         features.read(tmp_path)
+
+
+def test_per_video_counts_by_group() -> None:
+    found = per_video({"top1": [True, False, True, True], "R1": [False, False, False, True]}, ["b", "a", "b", "a"])
+    assert found == {"of": [2, 2], "top1": [2, 1], "R1": [0, 1]}
+
+
+def test_per_video_sums_to_the_metric() -> None:
+    data = clusters(noise=1.5)
+    groups = np.array([f"g{i // 3}" for i in range(len(data.test_labels))])
+    data = replace(data, test_groups=groups)
+    probed, retrieved = linear.logistic(data, 0), retrieval.run(data)
+    for result, metric in ((probed, "top1"), (retrieved, "R1"), (retrieved, "R5")):
+        kept = result["per_video"]
+        assert len(kept["of"]) == len(set(groups))
+        assert 100 * sum(kept[metric]) / sum(kept["of"]) == pytest.approx(result[metric])
