@@ -16,6 +16,7 @@ import typer
 
 if TYPE_CHECKING:
     from ablations.plan import Plan
+    from ablations.records import Records
     from ablations.store import Store
 
 BAD_INPUT, FAILED = 2, 1
@@ -201,14 +202,79 @@ def report(
     store: StoreRoot = Path("runs"),
     reports: Reports = Path("reports"),
 ) -> None:
-    """Write tables and plots again from what the store holds. Runs nothing; missing cells stay empty.
+    """Write tables and plots again from what is there. Runs nothing; missing cells stay empty.
 
-    Without a STUDY: all of them that have a result.
+    What is there: results of the store, and those that reports/<profile>/results.jsonl keeps of
+    stores that are not here. Without a STUDY: all of them that have a result, and report.tex.
+
+    The committed tables of this repository, from their records:
+      [dim]fima-ablate report --profile mini[/]
     """
-    planned = _plan(words, profile, data_root, seeds, metrics)
+    planned = _plan(words, profile, data_root, seeds, metrics, embedded=True)
     from ablations.store import Store
 
     _report(planned, Store(store.resolve()), reports, only_measured=not words)
+
+
+@app.command()
+def claims(
+    words: Words = None,
+    profile: ProfileName = "demo",
+    seeds: Seeds = None,
+    store: StoreRoot = Path("runs"),
+    reports: Reports = Path("reports"),
+    as_json: AsJson = False,
+) -> None:
+    """Show what the measurements say of each claim of the paper: supported, contradicted or undecided, and why.
+
+    Measurements are those of the store and of reports/<profile>/results.jsonl. Without a STUDY: all of them.
+
+    The committed evidence, without running anything:
+      [dim]fima-ablate claims --profile mini[/]
+    """
+    planned = _plan(words, profile, None, seeds, None)
+    from ablations import document
+    from ablations import report as reporting
+    from ablations.store import Store
+
+    tables = reporting.build(planned, Store(store.resolve()), records=_records(planned, reports))
+    if as_json:
+        print(json.dumps(document.claims_rows(tables), indent=2, ensure_ascii=False))
+    else:
+        typer.echo(document.claims_text(tables))
+
+
+@app.command()
+def cost(
+    words: Words = None,
+    profile: ProfileName = "demo",
+    measure: Annotated[
+        int,
+        typer.Option(
+            "--measure",
+            metavar="N",
+            min=0,
+            help="Also time N steps of each row on this machine, in turns, on views of noise.",
+        ),
+    ] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a pre-training step of each row costs: parameters, FLOPs, and time if asked. Trains nothing.
+
+    Needs no data and no GPU: FLOPs and parameters are counted on tensors that hold nothing. Without a STUDY: all.
+
+    The paper's parameter counts and relative costs, on any laptop:
+      [dim]fima-ablate cost table11_cost --profile ucf101-i3d[/]
+    """
+    from ablations import costing
+
+    names = [word for word in words or [] if "=" not in word]
+    overrides = [word for word in words or [] if "=" in word]
+    found = costing.rows(names, profile, overrides, measure)
+    if as_json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        typer.echo(costing.text(found))
 
 
 @app.command()
@@ -329,15 +395,22 @@ def check(
 
 
 def _plan(
-    words: list[str] | None, profile: str, roots: list[str] | None, seeds: str | None, metrics: str | None
+    words: list[str] | None,
+    profile: str,
+    roots: list[str] | None,
+    seeds: str | None,
+    metrics: str | None,
+    embedded: bool = False,
 ) -> Plan:
-    """Studies and overrides of a command line, planned."""
+    """Studies and overrides of a command line, planned. `embedded`: no name means those of embedded videos too."""
     from ablations import plan as planning
     from ablations import spec
 
     names = [word for word in words or [] if "=" not in word]
     overrides = [word for word in words or [] if "=" in word]
     paths = spec.study_files() if not names or names == ["all"] else [spec.find_study(name) for name in names]
+    if embedded and not names:
+        paths += spec.embedded_studies()
     studies = [spec.load_study(path) for path in paths]
     chosen = spec.apply_roots(spec.load_profile(profile), roots or [])
     return planning.build(studies, chosen, overrides, _seeds(seeds), metrics.split(",") if metrics else None)
@@ -363,11 +436,14 @@ def _tracker(store: Store, planned: Plan) -> Any:
 
 def _report(planned: Plan, store: Store, reports: Path, only_measured: bool = False) -> dict[str, list[Path]]:
     """Write and name the tables; returns the files of each study."""
-    from ablations import render
+    from ablations import render, spec
     from ablations import report as reporting
 
+    records = _records(planned, reports)
+    records.add(planned, store)
     written: dict[str, list[Path]] = {}
-    for table in reporting.build(planned, store):
+    tables = reporting.build(planned, store, records=records)
+    for table in tables:
         kept = reports / planned.profile.profile / table.study / "table.json"
         if not table.measured and (only_measured or kept.is_file()):
             if kept.is_file() and not only_measured:
@@ -375,10 +451,19 @@ def _report(planned: Plan, store: Store, reports: Path, only_measured: bool = Fa
             continue
         written[table.study] = reporting.write(table, reports / planned.profile.profile / table.study)
         typer.echo(render.text(table))
-        typer.echo(
-            f"{reports / planned.profile.profile / table.study}/ holds table.md .tex .csv .json, plot.png .pdf\n"
-        )
+        names = " ".join(sorted(path.name for path in written[table.study]))
+        typer.echo(f"{reports / planned.profile.profile / table.study}/ holds {names}\n")
+    measured = [table for table in tables if table.measured]
+    if measured and not planned.overrides and {path.stem for path in spec.study_files()} <= {t.study for t in tables}:
+        found = reporting.write_all(measured, reports / planned.profile.profile)
+        typer.echo(f"all of them in one: {' and '.join(map(str, found))}")
     return written
+
+
+def _records(planned: Plan, reports: Path) -> Records:
+    from ablations import records
+
+    return records.Records(reports / planned.profile.profile / records.FILE)
 
 
 def _written(planned: Plan, reports: Path) -> dict[str, list[Path]]:

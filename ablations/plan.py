@@ -32,7 +32,7 @@ REFERENCES = {
     "random": "random encoder",
     "energy": "frame differences, no encoder",
     "shuffled": "default row, motion keys of other videos",
-    "supervised": "supervised from scratch, same steps",
+    "supervised": "supervised from scratch, twice the steps",
 }
 
 
@@ -105,9 +105,7 @@ class Plan:
             "pretrainings_total": len({uid for row in self.rows for uid in row.pretrain.values()}),
             "pretrainings_without_sharing": sum(len(row.pretrain) for row in self.rows),
             "stages": len(self.stages),
-            "reference_stages": len(
-                self.stages.keys() - {u for row in self.rows for us in row.stages.values() for u in us}
-            ),
+            "reference_stages": len(self.stages.keys() - of_rows),
             "stages_without_sharing": sum(len(uids) for row in self.rows for uids in row.stages.values()),
         }
 
@@ -330,7 +328,8 @@ class _Planner:
                 upstream = self._untrained(resolved, seed, title)
             for metric in columns:
                 what, _, role = metric.partition("/")
-                if metric in COSTS or (name == "energy" and what == "ft"):
+                trains = what == "ft" or (what == "lin" and resolved.linear[role].protocol == "sgd")
+                if metric in COSTS or (name == "energy" and trains):  # there is no encoder to train through
                     continue
                 if name == "supervised":
                     if what not in ("lin", "ft"):
@@ -345,7 +344,7 @@ class _Planner:
         if metric == "parameters":
             return Cell(pretrain, "parameters_paper_millions")
         if metric == "gpu_days":
-            return Cell(pretrain, "seconds", 1 / DAY)
+            return Cell(pretrain, "seconds_per_step", 1 / DAY)
         what, _, role = metric.partition("/")
         make: Callable[[Resolved, str, int, str, str], str]
         make = {"lin": self._linear, "ft": self._finetune}.get(what, self._retrieval)
@@ -370,18 +369,23 @@ class _Planner:
         return self._stage("untrained", "random", config, seed, (), f"random encoder of {name}")
 
     def _supervised(self, resolved: Resolved, role: str, seed: int, name: str, untrained: str) -> str:
-        """Training with labels from scratch: fine-tuning of a random encoder, by the optimiser and for the steps of a
-        pre-training."""
-        data, active = resolved.data[role], resolved.settings.active()
-        finetune = resolved.finetune[role].model_copy(update={"optim": resolved.settings.optim})
+        """Training with labels from scratch: fine-tuning of a random encoder by the optimiser of a pre-training, for
+        twice its steps or epochs (a step of pre-training passes five times as many clips and more)."""
+        data, active, optim = resolved.data[role], resolved.settings.active(), resolved.settings.optim
+        longer = {"epochs": 2 * optim.epochs, "steps": None if optim.steps is None else 2 * optim.steps}
+        finetune = resolved.finetune[role].model_copy(update={"optim": optim.model_copy(update=longer)})
         config = {
             "upstream": untrained,
             "finetune": {**finetune.model_dump(mode="json"), "optim": finetune.optim.active()},
-            "settings": {name: active[name] for name in ("clip", "augment", "backbone", "compute")},
+            "settings": {
+                "clip": active["clip"],
+                "augment": {name: part for name, part in active["augment"].items() if name != "difference"},
+                "backbone": active["backbone"],
+                "compute": active["compute"],
+            },
             "data": self._identity(data),
             "where": _where(resolved, role),
         }
-        config["settings"]["augment"].pop("difference", None)  # nothing here sees a difference
         title = f"supervised training on {role} of {name}"
         return self._stage("finetune", data.name, config, seed, (untrained,), title)
 

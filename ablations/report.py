@@ -6,8 +6,8 @@ import math
 import os
 import re
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,9 @@ from ablations.store import alive
 from ablations.table import Cell, Column, Row, Table, mark_best
 
 if TYPE_CHECKING:
-    from ablations.plan import Plan, PlannedRow
+    from ablations.plan import Cell as Source
+    from ablations.plan import Plan, PlannedReference, PlannedRow
+    from ablations.records import Records
     from ablations.spec import Claim, Study
     from ablations.store import Store
     from fima.datasets import Data
@@ -30,22 +32,38 @@ BRIEF = 0.01 * DAY  # longest pre-training whose time is given in seconds
 RELATIVE, ALL_PARAMETERS = "gpu_days/relative", "parameters/all"  # derived columns
 
 
-def build(plan: Plan, store: Store, command: str | None = None, commit: str | None = None) -> list[Table]:
-    """One table per study of the plan, from what the store holds now.
+@dataclass(frozen=True)
+class Cost:
+    """A column about one step of pre-training that comes with GPU-days."""
+
+    key: str  # of the result
+    title: str
+    unit: str
+    decimals: int
+
+
+STEP_COSTS = {
+    "gpu_days/flops": Cost("gflop_per_step", "GFLOP per step", "GFLOP", 1),
+    "gpu_days/step": Cost("seconds_per_step", "time per step", "s", 3),
+    "gpu_days/memory": Cost("peak_memory_gib", "peak memory", "GiB", 2),
+}
+
+
+def build(plan: Plan, store: Store, command: str | None = None, records: Records | None = None) -> list[Table]:
+    """One table per study of the plan, from what the store holds now and records say of the rest.
 
     Args:
         plan: rows, and the stages their cells come from.
         store: results; what is missing there is a dash in the table.
         command: what makes these results, as one would type it; None: worked out from the plan, the same for `run`
             and for `report`.
-        commit: of the code, with "+dirty" where it was changed since; None: asked of git.
+        records: of results whose folders are not here.
     """
-    commit = code.shown(*code.commit()) if commit is None else commit
     studies: dict[str, list[PlannedRow]] = {}
     for row in plan.rows:
         studies.setdefault(row.study.study, []).append(row)
     return [
-        _table(rows, plan, store, command_of(plan, rows) if command is None else command, commit)
+        _table(rows, plan, Results(plan, store, records), command_of(plan, rows) if command is None else command)
         for rows in studies.values()
     ]
 
@@ -68,7 +86,7 @@ def command_of(plan: Plan, rows: Sequence[PlannedRow]) -> str:
 
 
 def write(table: Table, folder: Path) -> list[Path]:
-    """Write table.md, .tex, .csv, .json, plot.png and plot.pdf; each file is whole at any instant.
+    """Write table.md, .tex, .csv, .json and the pictures as .png and .pdf; each file is whole at any instant.
 
     The tables come first: where the picture cannot be drawn they are there all the same, and an older picture, which
     would show other numbers, is gone.
@@ -90,10 +108,27 @@ def write(table: Table, folder: Path) -> list[Path]:
     try:
         pictures = plots.draw(table)
     except Exception as error:
-        for name in ("plot.png", "plot.pdf"):
-            (folder / name).unlink(missing_ok=True)
+        _drop_pictures(folder, ())
         raise OSError(f"{folder}: the tables are written, the plot failed: {type(error).__name__}: {error}") from error
+    _drop_pictures(folder, pictures)
     return written + [_replace(folder / name, content) for name, content in pictures.items()]
+
+
+def _drop_pictures(folder: Path, kept: Collection[str]) -> None:
+    """Remove pictures of an earlier table that this one has not: they would show other numbers."""
+    for kind in ("plot", "effect", "curve"):
+        for name in (f"{kind}.png", f"{kind}.pdf"):
+            if name not in kept:
+                (folder / name).unlink(missing_ok=True)
+
+
+def write_all(tables: Sequence[Table], folder: Path) -> list[Path]:
+    """Write report.tex, all tables in one document, and claims.md, what they say of each claim."""
+    from ablations import document
+
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {"report.tex": document.report_tex(tables), "claims.md": document.claims_markdown(tables)}
+    return [_replace(folder / name, text.encode()) for name, text in texts.items()]
 
 
 def _replace(path: Path, content: bytes) -> Path:
@@ -118,24 +153,27 @@ def _sweep(folder: Path) -> None:
 # --- from results to a table
 
 
-def _table(rows: Sequence[PlannedRow], plan: Plan, store: Store, command: str, commit: str) -> Table:
+def _table(rows: Sequence[PlannedRow], plan: Plan, results: Results, command: str) -> Table:
     study, profile = rows[0].study, plan.profile
-    results = Results(plan, store)
     metrics = list(rows[0].cells)
     seeds = sorted({seed for row in rows for cells in row.cells.values() for seed in cells})
     data = {role: data_title(chosen) for role, chosen in rows[0].resolved.data.items()}
-    cells = [{metric: _cell(row, metric, results) for metric in metrics} for row in rows]
+    cells = [{metric: _cell(row.cells[metric], metric, results, row.row.paper) for metric in metrics} for row in rows]
     if "parameters" in metrics:
         for row, own in zip(rows, cells, strict=True):
-            own[ALL_PARAMETERS] = _all_parameters(row, results)
+            own[ALL_PARAMETERS] = _of_pretraining(row, "parameters_millions", results)
     if "gpu_days" in metrics:
-        for own, relative in zip(cells, _relative([own["gpu_days"] for own in cells]), strict=True):
-            own[RELATIVE] = relative
+        for name, cost in STEP_COSTS.items():
+            for row, own in zip(rows, cells, strict=True):
+                own[name] = _of_pretraining(row, cost.key, results)
+        for name in ("gpu_days", *STEP_COSTS):
+            for own, relative in zip(cells, _relative([own[name] for own in cells]), strict=True):
+                own[f"{name}/relative"] = relative
         if _brief(rows, results):
             for own in cells:
                 seconds = {seed: round(DAY * days, 6) for seed, days in own["gpu_days"].values.items()}
                 own["gpu_days"] = replace(own["gpu_days"], values=seconds)
-    order = [name for metric in metrics for name in (metric, f"{metric}/all", f"{metric}/relative") if name in cells[0]]
+    order = [name for metric in metrics for name in cells[0] if name == metric or name.startswith(f"{metric}/")]
     notes: list[str] = []
     columns = []
     for metric in order:
@@ -145,10 +183,20 @@ def _table(rows: Sequence[PlannedRow], plan: Plan, store: Store, command: str, c
     columns = _told_apart(columns)
     shown = mark_best(
         [
-            Row(row.row.label, {name: own[name] for name in order}, row.row.default, dict(row.row.set))
+            Row(
+                row.row.label,
+                {name: own[name] for name in order},
+                row.row.default,
+                dict(row.row.set),
+                dict(row.pretrain),
+            )
             for row, own in zip(rows, cells, strict=True)
         ],
         columns,
+    )
+    hits = {metric: {row.row.label: _hits(row.cells[metric], results) for row in rows} for metric in metrics}
+    references = tuple(
+        _reference(planned, order, results) for planned in plan.references if planned.study.study == study.study
     )
     omitted = tuple(metric for metric in study.metrics if metric not in metrics)
     changes = below.changes(plan, results)
@@ -162,7 +210,7 @@ def _table(rows: Sequence[PlannedRow], plan: Plan, store: Store, command: str, c
         scale=profile.scale,
         changes=changes,
         command=command,
-        commit=commit,
+        commit="",
         seeds=tuple(seeds),
         columns=tuple(columns),
         rows=shown,
@@ -170,7 +218,10 @@ def _table(rows: Sequence[PlannedRow], plan: Plan, store: Store, command: str, c
         notes=(*notes, *below.general_notes(columns, shown, seeds, rows, omitted), *below.video_notes(results, rows)),
         scaled=below.scaled(rows, profile.rule),
         departures=below.departures(rows),
-        verdicts=tuple(_judge(claim, shown, columns, below.alike(rows)) for claim in study.claims),
+        references=references,
+        comparisons=_comparisons(shown, columns, hits),
+        agreements=_agreements(shown, columns),
+        verdicts=tuple(_judge(claim, shown, columns, below.alike(rows), hits) for claim in study.claims),
         failures=tuple(results.failures),
         omitted=omitted,
         environments=tuple(results.environments),
@@ -196,9 +247,9 @@ def data_title(data: Data) -> str:
 # --- cells
 
 
-def _cell(row: PlannedRow, metric: str, results: Results) -> Cell:
+def _cell(sources: Mapping[int, Source], metric: str, results: Results, paper: Mapping[str, float]) -> Cell:
     values, missing = {}, {}
-    for seed, source in row.cells[metric].items():
+    for seed, source in sources.items():
         result = results.get(source.uid)
         if result is None:
             missing[seed] = results.why(source.uid)
@@ -207,16 +258,17 @@ def _cell(row: PlannedRow, metric: str, results: Results) -> Cell:
         if not isinstance(found, int | float):
             missing[seed] = f"damaged: {source.uid}/result.json has no number {source.key}, delete that folder"
             continue
-        devices = result.get("devices", 1) if metric == "gpu_days" else 1
-        values[seed] = source.factor * devices * float(found)
-    return Cell(row.row.paper.get(metric), values, missing)
+        if metric == "gpu_days":  # steps at their median pace: what else the machine did hardly counts
+            found = float(found) * result["steps"] * result.get("devices", 1)
+        values[seed] = source.factor * float(found)
+    return Cell(paper.get(metric), values, missing, uids={seed: source.uid for seed, source in sources.items()})
 
 
-def _all_parameters(row: PlannedRow, results: Results) -> Cell:
-    """The count with attention, norms and class token, which the paper's leaves out."""
+def _of_pretraining(row: PlannedRow, key: str, results: Results) -> Cell:
+    """A number that comes with the row's pre-trainings, whatever else was asked for."""
     found = {seed: results.get(uid) for seed, uid in row.pretrain.items()}
-    found = {seed: result for seed, result in found.items() if result and "parameters_millions" in result}
-    return Cell(None, {seed: float(result["parameters_millions"]) for seed, result in found.items() if result})
+    values = {seed: float(result[key]) for seed, result in found.items() if result and key in result}
+    return Cell(None, values, uids=dict(row.pretrain))
 
 
 def _relative(costs: Sequence[Cell]) -> list[Cell]:
@@ -234,8 +286,49 @@ def _relative(costs: Sequence[Cell]) -> list[Cell]:
 def _brief(rows: Sequence[PlannedRow], results: Results) -> bool:
     """Whether pre-trainings are so short that days say nothing."""
     found = [result for uid in _uids(rows, "gpu_days") if (result := results.get(uid))]
-    took = [result["seconds"] * result.get("devices", 1) for result in found if "seconds" in result]
+    took = [result["seconds_per_step"] * result["steps"] for result in found if "seconds_per_step" in result]
     return bool(took) and max(took) < BRIEF
+
+
+def _hits(sources: Mapping[int, Source], results: Results) -> dict[int, stats.PerVideo]:
+    """Seed -> what each test video came to, of the stages that kept it."""
+    found = {}
+    for seed, source in sources.items():
+        per_video = (results.get(source.uid) or {}).get("per_video", {})
+        if source.key in per_video:
+            found[seed] = stats.PerVideo(tuple(per_video[source.key]), tuple(per_video["of"]))
+    return found
+
+
+def _reference(planned: PlannedReference, order: Sequence[str], results: Results) -> Row:
+    own = {metric: _cell(sources, metric, results, {}) for metric, sources in planned.cells.items()}
+    return Row(planned.label, {name: own.get(name, Cell()) for name in order}, pretrain=dict(planned.pretrain))
+
+
+def _comparisons(
+    rows: Sequence[Row], columns: Sequence[Column], hits: Mapping[str, Mapping[str, stats.Hits]]
+) -> tuple[stats.Comparison, ...]:
+    """Every row against the default row, on every accuracy that is printed."""
+    usual = next((row.label for row in rows if row.default), None)
+    if usual is None:
+        return ()
+    found: list[stats.Comparison] = []
+    for column in columns:
+        if column.unit == "%" and column.same_as is None:
+            values = {row.label: row.cells[column.metric].values for row in rows}
+            found += stats.compare(column.metric, usual, values, hits.get(column.metric, {}))
+    return tuple(found)
+
+
+def _agreements(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[stats.Agreement, ...]:
+    """Of the order of rows with the paper's, on every accuracy that the paper prints."""
+    found = []
+    for column in columns:
+        paper = {row.label: cell.paper for row in rows if (cell := row.cells[column.metric]).paper is not None}
+        if column.unit == "%" and column.same_as is None and len(paper) > 1:
+            values = {row.label: row.cells[column.metric].values for row in rows}
+            found.append(stats.agreement(column.metric, paper, values))
+    return tuple(found)
 
 
 # --- columns
@@ -262,7 +355,7 @@ def _column(
     if metric == ALL_PARAMETERS:
         note = "Encoder and the whole decoder, with attention, norms and class token; the paper prints no such number."
         return Column(metric, "parameters, decoder in full, millions", "", "", unit="M", decimals=3), [note]
-    if metric in ("gpu_days", RELATIVE):
+    if metric.startswith("gpu_days"):
         return _cost_column(metric, rows, cells, results)
     kind, _, role = metric.partition("/")
     title = KINDS.get(kind) or f"retrieval R@{kind.removeprefix('R')}, %"
@@ -310,6 +403,8 @@ def _cost_column(
 ) -> tuple[Column, list[str]]:
     found = [result for uid in _uids(rows, "gpu_days") if (result := results.get(uid))]
     kinds = {_device(result) for result in found}
+    if metric not in ("gpu_days", RELATIVE):
+        return _step_column(metric, rows, kinds)
     what = "GPU" if kinds == {"cuda"} else "device"
     brief = _brief(rows, results)
     time = "seconds" if brief else "days"
@@ -317,7 +412,7 @@ def _cost_column(
     where = {"cuda": "GPU", "cpu": "CPU"}
     devices = " and ".join(sorted(where.get(kind, kind) for kind in kinds)) or "no run yet"
     note = (
-        f"Wall-clock time of pre-training × devices, in {time} ({devices}), beside whatever else the machine did; a "
+        f"Median time of a step × steps × devices, in {time} ({devices}), beside whatever else the machine did; a "
         "pre-training that rows or studies share was timed once. The paper timed 3 RTX 2080 Ti: compare ratios only."
     )
     if metric == RELATIVE:
@@ -329,6 +424,25 @@ def _cost_column(
         metric, "pre-training cost", f"{unit} ({devices})", "GPU-days", unit=unit, decimals=decimals, better="lower"
     )
     return column, [note]
+
+
+def _step_column(metric: str, rows: Sequence[PlannedRow], kinds: Collection[str]) -> tuple[Column, list[str]]:
+    """FLOPs, time or memory of a step, or its ratio to the first row's."""
+    name = metric.removesuffix("/relative")
+    cost = STEP_COSTS[name]
+    batch = rows[0].resolved.settings.optim.batch
+    notes = {
+        "gpu_days/flops": f"Forward, backward and key passes of a batch of {batch}, counted and not timed; a "
+        "multiplication and an addition are two FLOPs.",
+        "gpu_days/step": f"Median over a pre-training, batch of {batch}, the wait for data included.",
+        "gpu_days/memory": "The most that tensors took on the GPU."
+        if kinds == {"cuda"}
+        else "The most that the process held, PyTorch itself and the videos included.",
+    }
+    if metric != name:
+        title = f"{cost.title} relative to “{rows[0].row.label}”"
+        return Column(metric, title, "", "", unit="×", decimals=3), [notes[name]]
+    return Column(metric, cost.title, cost.unit, "", unit=cost.unit, decimals=cost.decimals), [notes[name]]
 
 
 def _device(result: Mapping[str, Any]) -> str:
@@ -351,7 +465,11 @@ def _told_apart(columns: Sequence[Column]) -> list[Column]:
 
 
 def _judge(
-    claim: Claim, rows: Sequence[Row], columns: Sequence[Column], alike: Sequence[Sequence[str]]
+    claim: Claim,
+    rows: Sequence[Row],
+    columns: Sequence[Column],
+    alike: Sequence[Sequence[str]],
+    hits: Mapping[str, Mapping[str, stats.Hits]],
 ) -> stats.Verdict:
     column = next((column for column in columns if column.metric == claim.metric), None)
     kind = next(name for name in ("best", "worst", "better", "equal", "ratio") if getattr(claim, name))
@@ -366,8 +484,9 @@ def _judge(
         return stats.unmeasured(claim.says, claim.metric, kind, f"{below.quoted(same)} are one experiment here")
     values = {row.label: row.cells[claim.metric].values for row in rows}
     others = [row.label for row in rows]
+    seen = hits.get(claim.metric, {})
     if claim.equal:
-        return stats.equal(claim.says, claim.metric, claim.equal, values)
+        return stats.equal(claim.says, claim.metric, claim.equal, values, hits=seen)
     if claim.ratio:
         assert claim.value is not None  # ratio comes with value
         return stats.ratio(claim.says, claim.metric, claim.ratio, claim.value, values)
@@ -379,4 +498,4 @@ def _judge(
         assert claim.better is not None  # one form is given
         pairs = [(claim.better, label) for label in claim.worse]
     lower, digits = column.better == "lower", max(column.decimals, 1)
-    return stats.ordered(claim.says, claim.metric, kind, pairs, values, lower_is_better=lower, digits=digits)
+    return stats.ordered(claim.says, claim.metric, kind, pairs, values, lower_is_better=lower, digits=digits, hits=seen)

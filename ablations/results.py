@@ -7,22 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ablations.plan import Plan
+    from ablations.records import Records
     from ablations.store import Store
 
 NAMES = {"ucf101": "UCF101", "hmdb51": "HMDB51", "kinetics400": "Kinetics-400", "diving48": "Diving48 V2"}
 
 
 class Results:
-    """What the store holds for the cells of a plan, each result read once."""
+    """What the store holds for the cells of a plan, or else the records beside the reports; each result read once."""
 
-    def __init__(self, plan: Plan, store: Store) -> None:
-        self.plan, self.store = plan, store
+    def __init__(self, plan: Plan, store: Store, records: Records | None = None) -> None:
+        self.plan, self.store, self.records = plan, store, records
         self._read: dict[str, dict[str, Any] | None] = {}
         self._failures: dict[str, str] = {}
 
     def get(self, uid: str) -> dict[str, Any] | None:
         if uid not in self._read:
-            self._read[uid] = self.store.result(uid)
+            found = self.store.result(uid)
+            self._read[uid] = self.records.result(uid) if found is None and self.records is not None else found
         return self._read[uid]
 
     def why(self, uid: str) -> str:

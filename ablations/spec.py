@@ -11,7 +11,19 @@ from __future__ import annotations
 from ablations.located import SpecError
 from ablations.profile import Profile, apply_roots, load_profile, profile_files
 from ablations.resolve import Resolved, Scaled, parse_overrides, resolve
-from ablations.study import COSTS, METRICS, ROLES, TESTED, Claim, Row, Study, find_study, load_study, study_files
+from ablations.study import (
+    COSTS,
+    METRICS,
+    ROLES,
+    TESTED,
+    Claim,
+    Row,
+    Study,
+    embedded_studies,
+    find_study,
+    load_study,
+    study_files,
+)
 
 __all__ = [
     "COSTS",
@@ -26,6 +38,7 @@ __all__ = [
     "SpecError",
     "Study",
     "apply_roots",
+    "embedded_studies",
     "find_study",
     "load_profile",
     "load_study",

@@ -6,18 +6,59 @@ both. The words used are "supported", "contradicted" and "undecided"; none of th
 
 from __future__ import annotations
 
+import bisect
+import functools
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 LEVEL = 0.95
 MARGIN = 1.0  # points within which two accuracies count as equal; the paper calls 0.5 "saturated" and 1.2 "better"
 TOLERANCE = 0.05  # distance from a claimed ratio that still counts as that ratio
+POWER = 0.8  # chance of being found that makes a true difference "detectable"
+DRAWS = 4000  # of a bootstrap
+BOOTSTRAP_SEED = 20240  # of everything drawn here, so that the same numbers always give the same report
+ENUMERATED = 16  # most seeds whose 2^n sign vectors are all gone through
+FLIPS = 100_000  # sign vectors drawn where there are more
+MOST = 1000  # further seeds beyond which their number is not told
 
 State = Literal["supported", "contradicted", "undecided"]
 Values = Mapping[int, float]  # seed -> value
+
+
+@dataclass(frozen=True)
+class PerVideo:
+    """Outcome of one seed on the test videos; a group of dependent videos counts as one.
+
+    Raises:
+        ValueError: no video, sides of unequal length, a video without items, or right ones outside 0 .. of.
+    """
+
+    right: tuple[int, ...]  # of each video, how many of its test items were right
+    of: tuple[int, ...]  # of how many, at least 1
+
+    def __post_init__(self) -> None:
+        if not self.of or len(self.right) != len(self.of):
+            raise ValueError(f"need as many right as of, at least one, got {len(self.right)} and {len(self.of)}")
+        bad = next(
+            ((right, of) for right, of in zip(self.right, self.of, strict=True) if not 0 <= right <= of > 0), None
+        )
+        if bad:
+            raise ValueError(f"a test video needs items, and 0 to all of them right, got {bad[0]} of {bad[1]}")
+
+    @property
+    def accuracy(self) -> float:
+        """Of all items, in percent."""
+        return 100 * sum(self.right) / sum(self.of)
+
+
+Hits = Mapping[int, PerVideo]  # seed -> outcome; every seed is tested on the same videos, in the same order
 
 
 @dataclass(frozen=True)
@@ -54,7 +95,9 @@ class Comparison:
     p: float | None = None  # two-sided paired t test
     p_holm: float | None = None  # Holm's correction over the rows of this metric in this table
     sign_flip: float | None = None  # exact two-sided sign-flip test; never below 2 / 2^n
-    boot_low: float | None = None  # 95 % hierarchical bootstrap over seeds and test videos; None where no video is known
+    boot_low: float | None = (
+        None  # 95 % hierarchical bootstrap over seeds and test videos; None where no video is known
+    )
     boot_high: float | None = None
     detectable: float | None = None  # true difference that so many seeds of this spread find with 80 % power
 
@@ -110,7 +153,7 @@ def summarise(values: Sequence[float], level: float = LEVEL) -> Summary:
     n = len(values)
     if n == 0:
         return Summary(0, None, None, None)
-    mean = math.fsum(values) / n
+    mean = values[0] if min(values) == max(values) else math.fsum(values) / n  # equal values have no spread by rounding
     if n == 1:
         return Summary(1, mean, None, None)
     std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
@@ -124,10 +167,21 @@ def _interval(values: Sequence[float], level: float) -> Gap:
     return Gap(summary.n, summary.mean, summary.mean - summary.half, summary.mean + summary.half)
 
 
+def _differences(first: Values, second: Values) -> list[float]:
+    return [first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())]
+
+
 def paired(first: Values, second: Values, level: float = LEVEL) -> Gap:
     """first - second over the seeds that both have."""
+    return _interval(_differences(first, second), level)
+
+
+def _logs(first: Values, second: Values) -> list[float]:
     seeds = sorted(first.keys() & second.keys())
-    return _interval([first[seed] - second[seed] for seed in seeds], level)
+    bad = [value for seed in seeds for value in (first[seed], second[seed]) if value <= 0]
+    if bad:
+        raise ValueError(f"a ratio needs values above 0, got {bad[0]}; leave the ratio out for this metric")
+    return [math.log(first[seed] / second[seed]) for seed in seeds]
 
 
 def paired_ratio(first: Values, second: Values, level: float = LEVEL) -> Gap:
@@ -136,16 +190,277 @@ def paired_ratio(first: Values, second: Values, level: float = LEVEL) -> Gap:
     Raises:
         ValueError: a value is not positive, so that a ratio has no meaning.
     """
-    seeds = sorted(first.keys() & second.keys())
-    bad = [value for seed in seeds for value in (first[seed], second[seed]) if value <= 0]
-    if bad:
-        raise ValueError(f"a ratio needs values above 0, got {bad[0]}; leave the ratio out for this metric")
-    log = _interval([math.log(first[seed] / second[seed]) for seed in seeds], level)
+    log = _interval(_logs(first, second), level)
     if log.value is None:
         return log
     if log.low is None or log.high is None:
         return Gap(log.n, math.exp(log.value), None, None)
     return Gap(log.n, math.exp(log.value), math.exp(log.low), math.exp(log.high))
+
+
+# --- tests of paired differences
+
+
+def p_value(differences: Sequence[float]) -> float | None:
+    """Two-sided p of the paired t test; None with n < 2. Without spread 1 if the mean is 0, else 0."""
+    from scipy.stats import t
+
+    summary = summarise(differences)
+    if summary.mean is None or summary.std is None:
+        return None
+    if summary.std == 0:
+        return 1.0 if summary.mean == 0 else 0.0
+    return float(2 * t.sf(abs(summary.mean) / (summary.std / math.sqrt(summary.n)), summary.n - 1))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's step-down correction of p-values, in their order."""
+    adjusted, worst = [0.0] * len(p), 0.0
+    for rank, i in enumerate(sorted(range(len(p)), key=p.__getitem__)):
+        worst = max(worst, min(1.0, (len(p) - rank) * p[i]))
+        adjusted[i] = worst
+    return adjusted
+
+
+def sign_flip(differences: Sequence[float]) -> float | None:
+    """Two-sided p of the mean under random signs; None with n < 2.
+
+    Exact up to 16 differences; above, (b + 1) / (m + 1) over m = 100,000 drawn sign vectors, b of them as extreme.
+    """
+    import numpy as np
+
+    n = len(differences)
+    if n < 2:
+        return None
+    if n <= ENUMERATED:
+        bits = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
+    else:
+        bits = np.random.default_rng(BOOTSTRAP_SEED).integers(0, 2, (FLIPS, n), dtype=np.int8)
+    sums = np.abs((1.0 - 2.0 * bits) @ np.asarray(differences, float))
+    # sums that are equal on paper may differ by rounding
+    least = abs(math.fsum(differences)) - 1e-12 * math.fsum(map(abs, differences))
+    extreme = int((sums >= least).sum())
+    return extreme / 2**n if n <= ENUMERATED else (extreme + 1) / (FLIPS + 1)
+
+
+@functools.lru_cache(maxsize=4096)
+def _effect(n: int, level: float, power: float) -> float:
+    """True mean, in standard deviations, that a two-sided t test of n >= 2 values finds with this power (> 1 - level).
+
+    A finding in the wrong direction does not count; at 80 % power its chance is below 1e-4.
+    """
+    from scipy.optimize import brentq
+    from scipy.stats import nct
+
+    bound = critical(n, level)
+
+    def missing(shift: float) -> float:
+        return float(nct.sf(bound, n - 1, shift)) - power
+
+    most = bound
+    while missing(most) < 0:
+        most *= 2
+    return float(brentq(missing, 0, most)) / math.sqrt(n)
+
+
+def detectable(differences: Sequence[float], level: float = LEVEL, power: float = POWER) -> float | None:
+    """Smallest true difference that a paired t test of so many seeds of this spread finds; None with n < 2."""
+    summary = summarise(differences)
+    if summary.std is None:
+        return None
+    return summary.std * _effect(summary.n, level, power) if summary.std else 0.0
+
+
+def _further(n: int, most: int, enough: Callable[[int], bool]) -> int | None:
+    """Seeds to add to n until there are enough; None if more than `most`."""
+    found = bisect.bisect_left(range(most + 1), True, key=lambda more: enough(n + more))
+    return found if found <= most else None
+
+
+def needed(
+    differences: Sequence[float],
+    level: float = LEVEL,
+    bound: float = 0.0,
+    power: float = POWER,
+    most: int = MOST,
+) -> int | None:
+    """Further seeds until a two-sided paired t test tells the mean from `bound` with this power.
+
+    The true mean and spread are taken to be those observed.
+
+    Returns:
+        0 if there are enough; None with n < 2, a mean equal to `bound`, or if more than `most` would be needed.
+    """
+    summary = summarise(differences)
+    if summary.mean is None or summary.std is None or summary.mean == bound:
+        return None
+    if summary.std == 0:
+        return 0
+    effect = abs(summary.mean - bound) / summary.std
+    return _further(summary.n, most, lambda n: _effect(n, level, power) <= effect)
+
+
+def _needed_within(differences: Sequence[float], edges: tuple[float, float], level: float) -> int | None:
+    """Further seeds until the t interval crosses neither edge, with this mean and spread."""
+    summary = summarise(differences)
+    if summary.mean is None or summary.std is None:
+        return None
+    mean, std = summary.mean, summary.std
+    distance = min(abs(mean - edge) for edge in edges)
+    if distance == 0:
+        return None
+    return _further(summary.n, MOST, lambda n: critical(n, level) * std / math.sqrt(n) < distance)
+
+
+# --- bootstrap
+
+
+def _resampled(first: Hits, second: Hits, draws: int = DRAWS) -> NDArray[np.float64] | None:
+    """[draws] differences in points, as `hierarchical` says."""
+    import numpy as np
+
+    seeds = sorted(first.keys() & second.keys())
+    sides = [hits[seed] for hits in (first, second) for seed in seeds]
+    videos = {len(side.of) for side in sides}
+    n = len(seeds)
+    if n < 2 or len(videos) > 1:
+        return None
+    count = videos.pop()
+    counts = np.array([side.right for side in sides] + [side.of for side in sides], float).T  # [videos, 4 n]
+    rng = np.random.default_rng(np.random.SeedSequence(BOOTSTRAP_SEED))
+    of_seed = rng.multinomial(n, np.full(n, 1 / n), size=draws)
+    block = max(1, 2_000_000 // count)  # draws at a time; bounds memory
+    parts = []
+    for start in range(0, draws, block):
+        size = min(block, draws - start)
+        drawn = rng.integers(count, size=(size, count)) + count * np.arange(size)[:, None]
+        weights = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)  # multinomial, but faster
+        sums = weights.astype(float) @ counts
+        accuracy = 100 * sums[:, : 2 * n] / sums[:, 2 * n :]
+        parts.append(((accuracy[:, :n] - accuracy[:, n:]) * of_seed[start : start + size]).sum(1) / n)
+    return np.concatenate(parts)
+
+
+def _percentiles(values: NDArray[np.float64], level: float) -> tuple[float, float]:
+    import numpy as np
+
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def hierarchical(first: Hits, second: Hits, level: float = LEVEL, draws: int = DRAWS) -> tuple[float, float] | None:
+    """Percentile interval of the difference of mean accuracies, first - second, in points.
+
+    A draw takes common seeds with replacement, and test videos with replacement: the same videos for both rows and
+    for all of its seeds, because every seed is tested on the same videos. The same input gives the same interval.
+
+    Returns:
+        None with fewer than 2 common seeds, or if these do not all have the same number of videos.
+    """
+    values = _resampled(first, second, draws)
+    return None if values is None else _percentiles(values, level)
+
+
+def _of(hits: Mapping[str, Hits] | None, label: str, seeds: Sequence[int]) -> Hits:
+    """A row's outcomes on these seeds, as far as known."""
+    known = (hits or {}).get(label, {})
+    return {seed: known[seed] for seed in seeds if seed in known}
+
+
+# --- tables
+
+
+def compare(
+    metric: str,
+    default: str,
+    rows: Mapping[str, Values],
+    hits: Mapping[str, Hits] | None = None,
+    level: float = LEVEL,
+) -> tuple[Comparison, ...]:
+    """Every row but the default against it, paired by seed, in order of rows.
+
+    Args:
+        default: label of the default row; without it no comparison has a seed.
+        hits: outcomes per test video, of the rows where they are known.
+    """
+    against = rows.get(default, {})
+    others = {label: values for label, values in rows.items() if label != default}
+    differences = {label: _differences(values, against) for label, values in others.items()}
+    p = {label: found for label, values in differences.items() if (found := p_value(values)) is not None}
+    corrected = dict(zip(p, holm(list(p.values())), strict=True))
+    out = []
+    for label, values in others.items():
+        seeds = tuple(sorted(values.keys() & against.keys()))
+        gap = _interval(differences[label], level)
+        low, high = hierarchical(_of(hits, label, seeds), _of(hits, default, seeds), level) or (None, None)
+        out.append(
+            Comparison(
+                metric,
+                label,
+                default,
+                seeds,
+                gap.value,
+                gap.low,
+                gap.high,
+                p.get(label),
+                corrected.get(label),
+                sign_flip(differences[label]),
+                low,
+                high,
+                detectable(differences[label], level),
+            )
+        )
+    return tuple(out)
+
+
+def _tau(paper: NDArray[np.float64], measured: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Kendall's tau-b of signs [pairs] with each of [draws, pairs]; NaN where one side is all ties."""
+    import numpy as np
+
+    untied = np.abs(paper).sum() * np.abs(measured).sum(-1)
+    out = np.full(untied.shape, np.nan)
+    np.divide(measured @ paper, np.sqrt(untied), out=out, where=untied > 0)
+    return out
+
+
+def agreement(metric: str, paper: Mapping[str, float], rows: Mapping[str, Values], level: float = LEVEL) -> Agreement:
+    """Kendall's tau-b between the paper's numbers and the measured means, over rows that both have.
+
+    Which way is better does not matter: both sides turn. The interval resamples the seeds that all these rows share
+    and redoes their means; draws in which every mean ties are left out.
+    """
+    import numpy as np
+
+    labels = [label for label in paper if rows.get(label)]
+    n = min((len(rows[label]) for label in labels), default=0)
+    if len(labels) < 2:
+        return Agreement(metric, len(labels), n, None)
+    left, right = np.triu_indices(len(labels), 1)
+
+    def signs(means: NDArray[np.float64]) -> NDArray[np.float64]:
+        """[..., rows] to signs of [..., pairs] differences; what differs by rounding only is a tie."""
+        gaps = means[..., left] - means[..., right]
+        return np.where(np.abs(gaps) <= 1e-9 * np.abs(means).max(), 0.0, np.sign(gaps))
+
+    stated = signs(np.array([paper[label] for label in labels], float))
+    means = np.array([math.fsum(rows[label].values()) / len(rows[label]) for label in labels])
+    tau = float(_tau(stated, signs(means)[None])[0])
+    if math.isnan(tau):
+        return Agreement(metric, len(labels), n, None)
+    seeds = sorted(set.intersection(*(set(rows[label]) for label in labels)))
+    if len(seeds) < 2:
+        return Agreement(metric, len(labels), n, tau)
+    rng = np.random.default_rng(np.random.SeedSequence(BOOTSTRAP_SEED))
+    weights = rng.multinomial(len(seeds), np.full(len(seeds), 1 / len(seeds)), size=DRAWS) / len(seeds)
+    values = np.array([[rows[label][seed] for label in labels] for seed in seeds], float)
+    taus = _tau(stated, signs(weights @ values))
+    taus = taus[~np.isnan(taus)]
+    if not len(taus):
+        return Agreement(metric, len(labels), n, tau)
+    return Agreement(metric, len(labels), n, tau, *_percentiles(taus, level))
+
+
+# --- verdicts
 
 
 def _direction(gap: float | None, zero: float = 0.0) -> Literal["agrees", "disagrees", "level"] | None:
@@ -175,9 +490,21 @@ def _one_seed(direction: str | None) -> str:
     return {"agrees": "direction agrees", "disagrees": "direction disagrees", "level": "no difference"}[direction or ""]
 
 
+def _few_videos(low: float, high: float, digits: int) -> str:
+    interval = f"{_number(low, digits, True)} to {_number(high, digits, True)}"
+    return f"the test videos are too few: bootstrap over seeds and videos {interval}"
+
+
+def _more_seeds(more: int | None, what: str) -> str:
+    if more is None:
+        return f"; more than {MOST} more seeds would be needed if gap and spread stay"
+    return f"; about {more} more seed{'' if more == 1 else 's'} would decide {what} if gap and spread stay"
+
+
 ORDER_RULE = (
     "supported: every interval of the paired difference lies above 0; contradicted: one lies below 0 "
-    "(Bonferroni over the comparisons); otherwise, or with fewer than 2 common seeds, undecided"
+    "(Bonferroni over the comparisons); where outcomes per test video are known, the bootstrap interval over seeds and "
+    "videos must lie there too; otherwise, or with fewer than 2 common seeds, undecided"
 )
 
 
@@ -191,20 +518,23 @@ def ordered(
     lower_is_better: bool = False,
     digits: int = 1,
     level: float = LEVEL,
+    hits: Mapping[str, Hits] | None = None,
 ) -> Verdict:
     """A claim that in each pair the first row is better than the second.
 
     All must hold for "supported", which needs no correction (an intersection-union test); any one refutes, so that
-    one side is corrected for the number of pairs. The comparison with the smallest gap is the one shown.
+    one side is corrected for the number of pairs. The comparison with the smallest gap is the one shown. Where `hits`
+    tells the outcomes per test video, an interval over seeds decides only what one over seeds and videos decides too.
     """
     sign = -1.0 if lower_is_better else 1.0
+    corrected = 1 - (1 - level) / max(len(pairs), 1)
 
     def flip(values: Values) -> dict[int, float]:
         return {seed: sign * value for seed, value in values.items()}
 
     sides = [(flip(rows.get(better, {})), flip(rows.get(worse, {}))) for better, worse in pairs]
     gaps = [paired(better, worse, level) for better, worse in sides]
-    strict = [paired(better, worse, 1 - (1 - level) / max(len(pairs), 1)) for better, worse in sides]
+    strict = [paired(better, worse, corrected) for better, worse in sides]
     empty = [pair for pair, gap in zip(pairs, gaps, strict=True) if gap.value is None]
     known = [(gap.value, i) for i, gap in enumerate(gaps) if gap.value is not None]
     if not known:
@@ -223,32 +553,78 @@ def ordered(
             ORDER_RULE,
             f"undecided: {what}: no seed measured on both sides",
         )
-    _, i = min(known)
-    gap, (better, worse) = gaps[i], pairs[i]
+    boots: list[tuple[float, float] | None] = []
+    strict_boots: list[tuple[float, float] | None] = []
+    for labels, (better_values, worse_values) in zip(pairs, sides, strict=True):
+        seeds = sorted(better_values.keys() & worse_values.keys())
+        draws = _resampled(_of(hits, labels[0], seeds), _of(hits, labels[1], seeds))
+        boots.append(None if draws is None else _percentiles(sign * draws, level))
+        strict_boots.append(None if draws is None else _percentiles(sign * draws, corrected))
+
+    _, i = closest = min(known)
     state: State = "undecided"
-    if any(g.high is not None and g.high < 0 for g in strict):
-        state = "contradicted"
+    few: str | None = None  # why an interval over seeds alone does not decide
+    refuting = [(g.high, j) for j, g in enumerate(strict) if g.high is not None and g.high < 0]
+    if refuting:
+        firm = [(high, j) for high, j in refuting if (boot := strict_boots[j]) is None or boot[1] < 0]
         # the pair that refutes is the one to show
-        i = min((g.high, j) for j, g in enumerate(strict) if g.high is not None)[1]
-        gap, (better, worse) = gaps[i], pairs[i]
+        _, i = min(firm or refuting)
+        if firm:
+            state = "contradicted"
+        elif (boot := strict_boots[i]) is not None:
+            few = _few_videos(*boot, digits)
+            if len(pairs) > 1:
+                few += f" (at {100 * corrected:.4g} %, for {len(pairs)} comparisons)"
     elif not empty and all(g.low is not None and g.low > 0 for g in gaps):
-        state = "supported"
+        loose = [(boot, j) for j, boot in enumerate(boots) if boot is not None and boot[0] <= 0]
+        if loose:
+            boot, i = min(loose)
+            few = _few_videos(*boot, digits)
+        else:
+            state = "supported"
+    gap, (better, worse) = gaps[i], pairs[i]
+    differences = _differences(*sides[i])
     direction = _direction(gap.value)
-    closest = "closest of " + str(len(pairs)) + ": " if len(pairs) > 1 and state != "contradicted" else ""
-    shown = f"{closest}“{better}” against “{worse}”: {_shown(gap, digits, True, level)}"
+    prefix = f"closest of {len(pairs)}: " if len(pairs) > 1 and state != "contradicted" and i == closest[1] else ""
+    shown = f"{prefix}“{better}” against “{worse}”: {_shown(gap, digits, True, level)}"
     if lower_is_better:
         shown += " (lower is better; a positive gap is in favour)"
     if empty:
         shown += f"; {len(empty)} of {len(pairs)} comparisons have no common seed"
+    low, high = boots[i] or (None, None)
+    more: int | None = None
     if gap.n == 1 and state == "undecided":
         words = f"one seed: {_one_seed(direction)}, undecided; {shown}"
+    elif few:
+        words = f"undecided: {few}; {shown}"
     else:
         words = f"{state}: {shown}"
         if state == "undecided" and gap.low is not None:
             words += (
                 "; the interval includes 0" if gap.low <= 0 <= (gap.high or 0) else "; not every comparison decides"
             )
-    return Verdict(says, metric, kind, state, direction, gap.n, gap.value, gap.low, gap.high, level, ORDER_RULE, words)
+            if gap.value and gap.low <= 0:  # else more seeds of this comparison are of no help
+                more = needed(differences, level if gap.value > 0 else corrected)
+                words += _more_seeds(more, "this comparison" if len(pairs) > 1 else "it")
+    return Verdict(
+        says,
+        metric,
+        kind,
+        state,
+        direction,
+        gap.n,
+        gap.value,
+        gap.low,
+        gap.high,
+        level,
+        ORDER_RULE,
+        words,
+        p_value(differences),
+        sign_flip(differences),
+        low,
+        high,
+        more,
+    )
 
 
 def equal(
@@ -260,17 +636,25 @@ def equal(
     margin: float = MARGIN,
     digits: int = 1,
     level: float = LEVEL,
+    hits: Mapping[str, Hits] | None = None,
 ) -> Verdict:
     """A claim that no two of the rows differ by more than a margin. The pair that speaks most against it is shown."""
     rule = (
         f"equal means within ±{margin:g}: supported when the whole interval of the paired difference lies inside, "
         "contradicted when it lies wholly outside, undecided when it is wider or there are fewer than 2 common seeds; "
+        "where outcomes per test video are known, the bootstrap interval over seeds and videos must lie there too; "
         "of several pairs the one most against the claim decides"
     )
     verdicts = []
-    for first, second in itertools.combinations(labels, 2):
-        gap = paired(rows.get(first, {}), rows.get(second, {}), level)
-        verdicts.append(_within(says, metric, "equal", (first, second), gap, 0.0, margin, rule, digits, True, level))
+    for pair in itertools.combinations(labels, 2):
+        first, second = (rows.get(label, {}) for label in pair)
+        seeds = sorted(first.keys() & second.keys())
+        boot = hierarchical(_of(hits, pair[0], seeds), _of(hits, pair[1], seeds), level)
+        differences = _differences(first, second)
+        gap = _interval(differences, level)
+        verdicts.append(
+            _within(says, metric, "equal", pair, gap, 0.0, margin, rule, digits, True, level, differences, boot)
+        )
     order = ("contradicted", "undecided", "supported")
     return min(verdicts, key=lambda verdict: (order.index(verdict.state), -abs(verdict.gap or 0)))
 
@@ -291,8 +675,10 @@ def ratio(
         f"supported when the whole interval of the paired ratio lies within ±{tolerance:g} of the paper's ratio, "
         "contradicted when it lies wholly outside; otherwise, or with fewer than 2 common seeds, undecided"
     )
-    gap = paired_ratio(rows.get(labels[0], {}), rows.get(labels[1], {}), level)
-    return _within(says, metric, "ratio", labels, gap, value, tolerance, rule, digits, False, level)
+    first, second = rows.get(labels[0], {}), rows.get(labels[1], {})
+    gap = paired_ratio(first, second, level)
+    logs = _logs(first, second)
+    return _within(says, metric, "ratio", labels, gap, value, tolerance, rule, digits, False, level, logs, None)
 
 
 def _within(
@@ -307,8 +693,16 @@ def _within(
     digits: int,
     signed: bool,
     level: float,
+    spread: Sequence[float],
+    boot: tuple[float, float] | None,
 ) -> Verdict:
-    """A claim that a measured gap lies within `margin` of `centre`."""
+    """A claim that a measured gap lies within `margin` of `centre`.
+
+    Args:
+        signed: a difference, else a ratio.
+        spread: differences behind the gap, or logarithms of the ratios.
+        boot: interval over seeds and test videos.
+    """
     what = f"“{labels[0]}” against “{labels[1]}”: {_shown(gap, digits, signed, level)}"
     asked = f"within ±{margin:g} of {centre:g}"
     if gap.value is None:
@@ -319,18 +713,50 @@ def _within(
     if gap.low is None or gap.high is None:
         words = f"one seed: size {direction} ({'' if inside else 'not '}{asked}), undecided; {what}"
         return Verdict(says, metric, kind, "undecided", direction, gap.n, gap.value, None, None, level, rule, words)
-    state: State = "undecided"
-    if centre - margin <= gap.low and gap.high <= centre + margin:
-        state = "supported"
-    elif gap.high < centre - margin or gap.low > centre + margin:
-        state = "contradicted"
-    reason = {
-        "supported": f"the interval lies {asked}",
-        "contradicted": f"the interval lies nowhere {asked}",
-        "undecided": f"the interval is not wholly inside or outside ±{margin:g} of {centre:g}",
-    }[state]
-    words = f"{state}: {what}; {reason}"
-    return Verdict(says, metric, kind, state, direction, gap.n, gap.value, gap.low, gap.high, level, rule, words)
+
+    def decided(low: float, high: float) -> State:
+        if centre - margin <= low and high <= centre + margin:
+            return "supported"
+        return "contradicted" if high < centre - margin or low > centre + margin else "undecided"
+
+    state = decided(gap.low, gap.high)
+    boot_low, boot_high = boot or (None, None)
+    more: int | None = None
+    if boot is not None and state not in ("undecided", decided(*boot)):
+        state = "undecided"
+        words = f"undecided: {_few_videos(*boot, digits)}; {what}"
+    else:
+        reason = {
+            "supported": f"the interval lies {asked}",
+            "contradicted": f"the interval lies nowhere {asked}",
+            "undecided": f"the interval is not wholly inside or outside ±{margin:g} of {centre:g}",
+        }[state]
+        words = f"{state}: {what}; {reason}"
+        if state == "undecided" and abs(gap.value - centre) != margin:
+            lower, upper = centre - margin, centre + margin
+            if not signed:
+                lower, upper = math.log(lower) if lower > 0 else -math.inf, math.log(upper)
+            more = _needed_within(spread, (lower, upper), level)
+            words += _more_seeds(more, "it")
+    return Verdict(
+        says,
+        metric,
+        kind,
+        state,
+        direction,
+        gap.n,
+        gap.value,
+        gap.low,
+        gap.high,
+        level,
+        rule,
+        words,
+        p_value(spread) if signed else None,  # a ratio is not asked to differ from 1
+        sign_flip(spread) if signed else None,
+        boot_low,
+        boot_high,
+        more,
+    )
 
 
 def unmeasured(says: str, metric: str, kind: str, reason: str) -> Verdict:

@@ -117,7 +117,7 @@ class Store:
     def report(self, uid: str, step: int, steps: int, values: Mapping[str, float]) -> None:
         """Note progress, for whoever looks from outside."""
         entry = {"step": step, "steps": steps, "values": dict(values), "time": time.time()}
-        _replace(self.folder(uid) / "progress.json", _text(entry), durable=False)
+        replace_text(self.folder(uid) / "progress.json", _text(entry), durable=False)
 
     def progress(self, uid: str) -> dict[str, Any] | None:
         """The last step noted: {step, steps, values, time}."""
@@ -210,15 +210,15 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         TypeError, ValueError: JSON has no form for it.
     """
-    _replace(path, _text(content), durable=True)
+    replace_text(path, _text(content))
 
 
 def _text(content: Mapping[str, Any]) -> str:
     return json.dumps(content, sort_keys=True, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def _replace(path: Path, text: str, durable: bool) -> None:
-    """A kill leaves the old file or the new one; if durable, so does a power cut."""
+def replace_text(path: Path, text: str, durable: bool = True) -> None:
+    """Put a file in place whole: a kill leaves the old one or the new one; if durable, so does a power cut."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with draft.open("w", encoding="utf-8") as file:
         file.write(text)

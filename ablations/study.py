@@ -88,6 +88,11 @@ def study_files() -> list[Path]:
     return sorted(STUDIES.glob("*.yaml"), key=order)
 
 
+def embedded_studies() -> list[Path]:
+    """Studies about the embedded videos and the regime, which the paper has none of; `all` leaves them out."""
+    return sorted((STUDIES / "embedded").glob("*.yaml"))
+
+
 def find_study(name: str) -> Path:
     """A study by path, or by name in the repository.
 
@@ -100,6 +105,9 @@ def find_study(name: str) -> Path:
     known = [file.stem for file in study_files()]
     if path.stem in known and len(path.parts) <= 2:
         return STUDIES / f"{path.stem}.yaml"
+    others = {file.stem: file for file in embedded_studies()}
+    if name in others:
+        return others[name]
     beside = [file.name for file in path.parent.glob("*.yaml")] if len(path.parts) > 1 else []
     hint = guess(path.stem, known) or guess(path.name, beside)
     raise SpecError(f"{name}: no such study; there are {', '.join(known)}.{hint}")

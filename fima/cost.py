@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
 from fima.config import Settings
@@ -29,7 +32,7 @@ def sizes(settings: Settings) -> dict[str, float]:
     settings = settings.model_copy(update={"compute": plain, "backbone": backbone})
     with torch.device("meta"):
         model = FIMA(settings).train()
-        views = _views(settings)
+        views = _views(settings, "meta")
     with FlopCounterMode(display=False) as counter:
         terms, _ = model(views)
         losses.total(terms, {name: float(getattr(settings.weights, name)) for name in settings.losses}).backward()
@@ -41,7 +44,7 @@ def sizes(settings: Settings) -> dict[str, float]:
     }
 
 
-def _views(settings: Settings) -> dict[str, Any]:
+def _views(settings: Settings, device: str) -> dict[str, Any]:
     """Views as `fima.model.FIMA` takes them, of a whole batch and without content."""
     import torch
 
@@ -51,10 +54,56 @@ def _views(settings: Settings) -> dict[str, Any]:
     parts = backbones.feature_shape(settings.backbone, frames, size)[1]
     views = {}
     for side in ("source", "target"):
-        views[f"{side}_box"] = torch.empty(videos, 4)
-        views[side] = torch.empty(videos, 3, frames, size, size)
+        views[f"{side}_box"] = torch.empty(videos, 4, device=device)
+        views[side] = torch.empty(videos, 3, frames, size, size, device=device)
         if settings.uses("vd", "pix"):
-            views[f"{side}_difference"] = torch.empty(videos, 3, frames, size, size)
+            views[f"{side}_difference"] = torch.empty(videos, 3, frames, size, size, device=device)
         if settings.uses("fra"):
-            views[f"{side}_parts"] = torch.empty(videos, parts, 3, frames, size, size)
+            views[f"{side}_parts"] = torch.empty(videos, parts, 3, frames, size, size, device=device)
     return views
+
+
+def measure(rows: Sequence[Settings], steps: int) -> list[float]:
+    """Seconds per step of several settings on this machine's device: the median of `steps` rounds taken in turns.
+
+    Views are noise and prepared before; the first round, which warms up, is not counted.
+    """
+    import torch
+    from torch import Tensor
+
+    from fima import compute, distributed, loop, losses
+    from fima.model import FIMA
+
+    device = distributed.start()
+    spent: list[list[float]] = [[] for _ in rows]
+    takers: list[tuple[Settings, FIMA, Any, dict[str, Tensor]]] = []
+    for settings in rows:
+        model = FIMA(settings)
+        compute.placed(model, settings.compute, device).train()
+        optimizer = loop.build_optimizer(settings.optim, list(model.trained()))
+        views: dict[str, Tensor] = {
+            name: torch.rand(view.shape, device=device) for name, view in _views(settings, "meta").items()
+        }
+        views = {n: v if v.ndim < 5 else compute.cast(v, settings.compute) for n, v in views.items()}
+        takers.append((settings, model, optimizer, views))
+    for _ in range(steps + 1):
+        for times, (settings, model, optimizer, views) in zip(spent, takers, strict=True):
+            began = time.perf_counter()
+            model.update_key_encoder()
+            terms, keys = model(views)
+            weights: dict[str, float] = {name: float(getattr(settings.weights, name)) for name in settings.losses}
+            optimizer.zero_grad(set_to_none=True)
+            losses.total(terms, weights).backward()
+            optimizer.step()
+            model.enqueue(keys)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            times.append(time.perf_counter() - began)
+    return [median(times[1:]) for times in spent]
+
+
+def device_name() -> str:
+    """What `measure` ran on."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"

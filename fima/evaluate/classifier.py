@@ -177,15 +177,15 @@ def run(
             predicted += model.classify(features).softmax(-1).mean(1).argmax(-1).tolist()
         if on_progress:
             on_progress(steps, steps, {"tested": len(predicted)})
-    right = [p == record.label for p, record in zip(predicted, test, strict=True)]
+    hits = [p == record.label for p, record in zip(predicted, test, strict=True)]
     return {
-        "top1": 100 * sum(right) / len(test),
+        "top1": 100 * sum(hits) / len(test),
         "videos": len(test),
         "train_videos": len(train),
         "classes": len({record.label for record in train}),
         "steps": steps,
         **copy_of(dataset, problems + bad),
         "predictions": predicted,
-        "per_video": per_video({"top1": right}, [record.group for record in test]),
+        "per_video": per_video({"top1": hits}, [record.group for record in test]),
         "seconds": spent + time.monotonic() - began,
     }

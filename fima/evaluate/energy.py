@@ -20,6 +20,8 @@ class Energy(nn.Module):
         settings: backbone, clip and size of a view are read.
     """
 
+    scale: Tensor
+
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         grid = backbones.feature_shape(settings.backbone, settings.clip.frames, settings.augment.size)[1:]

@@ -65,5 +65,6 @@ def test_linear_probe(benchmark: Any) -> None:
     def drawn() -> Any:
         return (centres[labels][:, None] + 2 * random.normal(size=(480, 3, 128))).astype(np.float32)
 
-    found = Features(drawn(), drawn()[:240], labels, labels[:240], np.array([f"g{i}" for i in range(480)]))
+    groups = np.array([f"g{i}" for i in range(480)])
+    found = Features(drawn(), drawn()[:240], labels, labels[:240], groups, groups[:240])
     assert benchmark.pedantic(linear.logistic, (found, 0), rounds=3, warmup_rounds=1)["top1"] > 50

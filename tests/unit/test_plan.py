@@ -71,8 +71,9 @@ def test_every_active_setting_is_in_the_uid(tmp_path: Path) -> None:
     (tmp_path / "weights.pt").write_bytes(b"1")
     before = plan(*EVERYTHING).rows[0]
     active = leaves(before.resolved.settings.active())
-    # debug does not blur, counts steps and has a cosine; recomputing alters nothing
-    idle = {"augment.blur_min", "augment.blur_max", "optim.epochs", "optim.milestones", "compute.recompute"}
+    # debug does not blur, counts steps, has a cosine and no control; recomputing alters nothing
+    idle = {"augment.blur_min", "augment.blur_max", "optim.epochs", "optim.milestones", "compute.recompute",
+            "contrast.shuffled"}  # fmt: skip
     assert active == set(fields(Settings)) - idle
     for name in sorted(active):
         after = plan(*EVERYTHING, another(name, tmp_path)).rows[0]
@@ -221,7 +222,7 @@ def test_cells_point_at_results() -> None:
     assert keys["lin/ucf101"] == ("linear", "top1") and keys["ft/hmdb51"] == ("finetune", "top1")
     assert keys["R20/hmdb51"] == ("retrieval", "R20")
     assert keys["parameters"] == ("pretrain", "parameters_paper_millions")
-    assert keys["gpu_days"] == ("pretrain", "seconds")
+    assert keys["gpu_days"] == ("pretrain", "seconds_per_step")
     assert row.cells["gpu_days"][0].factor * 86_400 == 1
 
 
@@ -241,7 +242,7 @@ def test_metrics_are_those_of_study_and_profile_unless_asked_for() -> None:
 def test_seeds_of_the_command_beat_the_study_which_beats_the_profile() -> None:
     study = spec.load_study("table3d_beta")
     mini = spec.load_profile("mini")
-    assert planning.build([study], mini).seeds == (0, 1, 2, 3, 4)
+    assert planning.build([study], mini).seeds == (0, 1, 2, 3, 4, 5, 6, 7)
     assert planning.build([replace(study, seeds=(7,))], mini).seeds == (7,)
     assert planning.build([replace(study, seeds=(7,))], mini, seeds=[1, 2]).seeds == (1, 2)
 
@@ -273,3 +274,61 @@ def test_a_plan_imports_nothing_heavy_and_is_the_same_in_every_process() -> None
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == list(plan().stages)
+
+
+def test_references_stand_beside_the_rows_and_count_as_none() -> None:
+    plain = plan(metrics=ALL_METRICS, profile="mini", seeds=[0, 1])
+    assert {reference.label for reference in plain.references} == set(planning.REFERENCES.values())
+    assert {metric for reference in plain.references for metric in reference.cells} <= set(ALL_METRICS)
+    bare = planning.build(
+        [spec.load_study("table3d_beta")],
+        replace(spec.load_profile("mini"), references=()),
+        seeds=[0, 1],
+        metrics=ALL_METRICS,
+    )
+    assert bare.references == ()
+    counts, without = plain.summary(), bare.summary()
+    extra = counts.pop("reference_stages")
+    assert without.pop("reference_stages") == 0
+    assert counts.pop("stages") == without.pop("stages") + extra
+    assert counts == without
+    assert set(bare.stages) < set(plain.stages)
+
+
+def test_each_reference_is_what_it_says() -> None:
+    planned = plan(metrics=ALL_METRICS, profile="mini", seeds=[3])
+    found = {reference.label: reference for reference in planned.references}
+    random, energy, shuffled, supervised = (found[planning.REFERENCES[name]] for name in planning.REFERENCES)
+
+    def chain(uid: str) -> list[str]:
+        stage = planned.stages[uid]
+        return [stage.kind, *(chain(stage.needs[0]) if stage.needs else [])]
+
+    assert chain(random.cells["lin/ucf101"][3].uid) == ["linear", "features", "untrained"]
+    assert chain(random.cells["ft/hmdb51"][3].uid) == ["finetune", "untrained"]
+    assert chain(energy.cells["R1/ucf101"][3].uid) == ["retrieval", "energy"]
+    assert "ft/ucf101" not in energy.cells and not energy.pretrain
+    assert chain(shuffled.cells["lin/ucf101"][3].uid) == ["linear", "features", "pretrain"]
+    control = planned.stages[shuffled.pretrain[3]].config["settings"]
+    usual = next(row for row in planned.rows if row.row.default)
+    assert control.pop("contrast") == {**usual.resolved.settings.active()["contrast"], "shuffled": True}
+    assert control == {name: part for name, part in usual.resolved.settings.active().items() if name != "contrast"}
+    uid = supervised.cells["ft/ucf101"][3].uid
+    assert chain(uid) == ["finetune", "untrained"]
+    assert planned.stages[uid].config["finetune"]["optim"]["steps"] == 2 * 200
+    assert supervised.cells["lin/ucf101"] == supervised.cells["ft/ucf101"]
+
+
+def test_references_are_shared_between_studies() -> None:
+    names = ("table3d_beta", "table3a_threshold", "table1_losses")
+    mini = spec.load_profile("mini")
+    planned = planning.build([spec.load_study(name) for name in names], mini, seeds=[0], metrics=["lin/ucf101"])
+    kinds = [stage.kind for stage in planned.stages.values()]
+    assert kinds.count("untrained") == kinds.count("energy") == 1
+    shuffled = {r.pretrain[0] for r in planned.references if r.label == planning.REFERENCES["shuffled"]}
+    assert len(shuffled) == 2  # of VV + Pix, and of all losses
+
+
+def test_a_probe_by_sgd_has_no_frame_differences_to_train_through() -> None:
+    planned = plan("linear.protocol=sgd", metrics=["lin/ucf101"], profile="mini", seeds=[0])
+    assert planning.REFERENCES["energy"] not in {reference.label for reference in planned.references}

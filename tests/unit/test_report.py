@@ -70,7 +70,6 @@ def test_markdown_table_as_it_stands() -> None:
         "- scale: reduced scale: not a reproduction of the paper's numbers; small videos\n"
         "- data: ucf101: embedded two-stage (source)\n"
         "- seeds: 0, 1\n"
-        "- commit: abc+dirty\n"
         "- command: fima-ablate run studies/table3d_beta.yaml\n"
         "\n"
         "| Foreground ratio β | linear probe, top-1 %, UCF101, paper | "
@@ -89,10 +88,11 @@ def test_markdown_table_as_it_stands() -> None:
         "\n"
         "## Claims of the paper, on these measurements\n"
         "\n"
-        "| claim | on | what was measured |\n"
-        "|:---|:---|:---|\n"
+        "| claim | on | verdict | evidence | sign-flip p | bootstrap interval | seeds still needed |\n"
+        "|:---|:---|:---|:---|---:|---:|---:|\n"
         "| 0.5 beats 0.3 | linear probe, top-1 %, embedded two-stage (source) | "
-        "undecided: “0.5” against “0.3”: gap +2.5, 95 % interval −3.9 to +8.9, n = 2; the interval includes 0 |\n"
+        "**undecided** | “0.5” against “0.3”: gap +2.5, 95 % interval −3.9 to +8.9, n = 2; the interval includes 0; "
+        "about 1 more seed would decide it if gap and spread stay | 0.500 | – | 1 |\n"
         "\n"
         "A verdict speaks of this reduced scale only.\n"
         "\n"
@@ -214,7 +214,7 @@ def test_tex_is_well_formed(table: Table) -> None:
 def test_tex_rows_as_they_stand() -> None:
     assert body(render.latex(small()))[3:] == [
         r"0.3 & 71.6 & 50.5 $\pm$ 0.7 (2) \\",
-        r"0.5 \textit{(default)} & 73.1 & \textbf{53.0 $\pm$ 1.4 (2)} \\",
+        r"\rowcolor[gray]{0.9} 0.5 & 73.1 & \textbf{53.0 $\pm$ 1.4 (2)} \\",
         r"50 \% \& $\beta$\_\textbar{}x\textbar{} & 71.5 & -- \\",
     ]
 
@@ -377,7 +377,12 @@ def planned(
         pretrains = {seed: f"pretrain-{label}-{seed}" for seed in seeds}
         rows.append(SimpleNamespace(study=study, row=row, resolved=resolved, cells=cells, pretrain=pretrains))
     return SimpleNamespace(
-        rows=tuple(rows), stages=stages, seeds=tuple(seeds), profile=profile, overrides=("optim.steps=3",)
+        rows=tuple(rows),
+        references=(),
+        stages=stages,
+        seeds=tuple(seeds),
+        profile=profile,
+        overrides=("optim.steps=3",),
     )
 
 
@@ -386,7 +391,7 @@ def claim(**form: Any) -> Claim:
 
 
 def built(plan: Any, results: Mapping[str, dict[str, Any]], failed: Mapping[str, str] | None = None) -> Table:
-    (table,) = report.build(plan, Shelf(results, failed), commit="abc")  # type: ignore[arg-type]
+    (table,) = report.build(plan, Shelf(results, failed))  # type: ignore[arg-type]
     return table
 
 
@@ -475,24 +480,29 @@ def test_one_data_set_in_both_roles_is_shown_once_and_said() -> None:
 
 def cost(seconds: float, device: str, devices: int = 1) -> dict[str, Any]:
     sizes = {"parameters_paper_millions": 14.388, "parameters_millions": 16.494}
-    return {"seconds": seconds, "devices": devices, "environment": {"device": device}, **sizes}
+    step = {"seconds_per_step": seconds / 4, "steps": 4, "gflop_per_step": 21.0, "peak_memory_gib": 1.5}
+    return {"seconds": 2 * seconds, "devices": devices, "environment": {"device": device}, **sizes, **step}
 
 
 @pytest.mark.parametrize(("device", "unit"), [("cpu", "device-days (CPU)"), ("cuda:0", "GPU-days (GPU)")])
 def test_cost_is_days_times_devices_and_relative_to_the_first_row(device: str, unit: str) -> None:
     plan = planned(
-        {"parameters": "parameters_paper_millions", "gpu_days": "seconds"},
+        {"parameters": "parameters_paper_millions", "gpu_days": "seconds_per_step"},
         paper=({"parameters": 12.3, "gpu_days": 3.43}, {"parameters": 12.3, "gpu_days": 3.53}),
         claims=[claim(metric="gpu_days", ratio=("DC", "VD"), value=1.029)],
     )
     table = built(plan, {"pretrain-VD-0": cost(864.0, device, 3), "pretrain-DC-0": cost(950.4, device, 3)})
     assert [column.metric for column in table.columns] == [
-        "parameters", "parameters/all", "gpu_days", "gpu_days/relative",
+        "parameters", "parameters/all", "gpu_days", "gpu_days/flops", "gpu_days/step", "gpu_days/memory",
+        "gpu_days/relative", "gpu_days/flops/relative", "gpu_days/step/relative", "gpu_days/memory/relative",
     ]  # fmt: skip
     first, second = table.rows[0].cells, table.rows[1].cells
     assert first["gpu_days"].values == {0: pytest.approx(0.03)}
     assert second["gpu_days/relative"].values == {0: pytest.approx(1.1)}
     assert second["gpu_days/relative"].paper == pytest.approx(1.029)
+    assert second["gpu_days/step"].values == {0: pytest.approx(237.6)}
+    assert second["gpu_days/step/relative"].values == {0: pytest.approx(1.1)}
+    assert second["gpu_days/flops/relative"].values == {0: 1.0} and first["gpu_days/memory"].values == {0: 1.5}
     assert second["parameters/all"].values == {0: 16.494}
     assert table.columns[2].data == unit and table.columns[2].paper_data == "GPU-days"
     assert table.verdicts[0].words.startswith("one seed: size disagrees")
@@ -500,12 +510,12 @@ def test_cost_is_days_times_devices_and_relative_to_the_first_row(device: str, u
 
 
 def test_short_runs_cost_seconds_and_damaged_results_are_named() -> None:
-    plan = planned({"gpu_days": "seconds"})
+    plan = planned({"gpu_days": "seconds_per_step"})
     table = built(plan, {"pretrain-VD-0": cost(12.3, "cpu"), "pretrain-DC-0": {"half": 1}})
     assert table.columns[0].data == "device-seconds (CPU)"
     text = render.markdown(table)
     assert "12.3 (1)" in text
-    assert "1 damaged: pretrain-DC-0/result.json has no number seconds, delete that folder" in text
+    assert "1 damaged: pretrain-DC-0/result.json has no number seconds_per_step, delete that folder" in text
 
 
 def test_a_table_says_where_its_pre_trainings_were_made() -> None:
@@ -568,7 +578,7 @@ def test_every_study_of_the_repository_has_a_report(tmp_path: Path) -> None:
         found = cost(60.0 + i, "cpu") if stage.kind == "pretrain" else LINEAR | {"top1": 30.0 + i % 9}
         store.prepare(stage)
         store.finish(stage.uid, found)
-    tables = report.build(made, store, commit="abc")
+    tables = report.build(made, store)
     assert [table.study for table in tables] == [study.study for study in studies]
     assert sum(len(table.rows) for table in tables) == 46
     for table, study in zip(tables, studies, strict=True):
@@ -590,7 +600,7 @@ def test_a_failed_need_is_said_once_with_its_reason(tmp_path: Path) -> None:
     store.prepare(first)
     store.start(first.uid)
     store.fail(first.uid, "vv became nan at step 3; lower optim.lr")
-    (table,) = report.build(made, store, commit="abc")
+    (table,) = report.build(made, store)
     assert table.failures == (f"{first.title} ({first.uid}): vv became nan at step 3; lower optim.lr",)
     assert set(table.rows[0].cells["lin/ucf101"].missing.values()) == {"failed"}
     assert set(table.rows[1].cells["lin/ucf101"].missing.values()) == {"not run"}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fima.evaluate import features, linear, retrieval
-from fima.evaluate.features import Features
+from fima.evaluate.features import Features, per_video
 
 
 def clusters(noise: float, classes: int = 4, per_class: int = 8, width: int = 6, seed: int = 0) -> Features:
@@ -41,7 +42,7 @@ def test_recall_grows_with_k_and_ignores_length() -> None:
     values = list(retrieval.recall(data).values())
     assert values == sorted(values)
     assert values[0] < 100
-    longer = Features(data.train * 7, data.test * 0.1, data.train_labels, data.test_labels, data.train_groups)
+    longer = replace(data, train=data.train * 7, test=data.test * 0.1)
     assert retrieval.recall(longer) == retrieval.recall(data)
 
 
@@ -55,7 +56,7 @@ def test_logistic_probe_separates_what_is_separable_and_says_what_it_chose() -> 
 
 def test_test_labels_choose_nothing() -> None:
     data = clusters(noise=0.5)
-    shuffled = Features(data.train, data.test, data.train_labels, np.roll(data.test_labels, 5), data.train_groups)
+    shuffled = replace(data, test_labels=np.roll(data.test_labels, 5))
     one, other = linear.logistic(data, seed=0), linear.logistic(shuffled, seed=0)
     assert one["predictions"] == other["predictions"]
     assert one["penalty"] == other["penalty"]
@@ -67,7 +68,7 @@ def test_noise_is_at_chance() -> None:
     groups = np.array([f"g{i}" for i in range(200)])
     noise = Features(
         rng.normal(size=(200, 2, 5)).astype(np.float32), rng.normal(size=(200, 2, 5)).astype(np.float32),
-        labels, labels, groups,
+        labels, labels, groups, groups,
     )  # fmt: skip
     assert abs(linear.logistic(noise, seed=0)["top1"] - 25) < 12
 
@@ -75,7 +76,7 @@ def test_noise_is_at_chance() -> None:
 def test_too_few_groups_take_the_default_penalty_and_say_so() -> None:
     data = clusters(noise=0.1)
     groups = np.array(["one"] * 16 + ["two"] * 16)
-    few = Features(data.train, data.test, data.train_labels, data.test_labels, groups)
+    few = replace(data, train_groups=groups)
     result = linear.logistic(few, seed=0)
     assert result["penalty"] == 1.0
     assert result["penalty_choice"].startswith("default: train has 2 groups")
@@ -90,7 +91,7 @@ def test_classes_of_few_videos_take_the_default_penalty_and_say_so() -> None:
 
 def test_one_class_is_refused() -> None:
     data = clusters(noise=0.1)
-    same = Features(data.train, data.test, np.zeros_like(data.train_labels), data.test_labels, data.train_groups)
+    same = replace(data, train_labels=np.zeros_like(data.train_labels))
     with pytest.raises(ValueError, match="two classes or more in train, got 1; add labelled videos"):
         linear.logistic(same, seed=0)
 

@@ -1,0 +1,306 @@
+"""A table as LaTeX, laid out as the paper lays out its own."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ablations import phrases
+from ablations.markup import Raw, templates
+from ablations.table import Column, Row, Table
+
+CHECK = Raw(r"$\checkmark$")
+GREY = r"\rowcolor[gray]{0.9} "
+DAGGER = r"$^{\dagger}$"
+LOSSES = {name: Raw(rf"$\mathcal{{L}}_{{\mathrm{{{name}}}}}$") for name in ("VV", "VD", "Pix", "Fra")}
+PART = re.compile(r"[A-Za-z]\w{0,7}")  # name of a component
+ROOM = 165  # characters that fit side by side on a landscape page
+DIGITS = 12  # of a uid that a footnote gives
+
+_TEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': "''",
+    "–": "--",
+    "—": "---",
+    "−": r"$-$",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "→": r"$\rightarrow$",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
+    "≈": r"$\approx$",
+    "∞": r"$\infty$",
+    "·": r"$\cdot$",
+    "†": r"$\dagger$",
+    "…": r"\ldots{}",
+    "“": "``",
+    "”": "''",
+    "‘": "`",
+    "’": "'",
+    "\u00a0": "~",
+}
+_GREEK = (
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau upsilon phi chi "
+    "psi omega"
+)
+_GREEK_LETTERS = "αβγδεζηθικλμνξοπρστυφχψω"
+_TEX |= {
+    letter: f"${chr(92)}{name}$" if name != "omicron" else "$o$"
+    for letter, name in zip(_GREEK_LETTERS, _GREEK.split(), strict=True)
+}
+_TEX |= {"Δ": r"$\Delta$", "Σ": r"$\Sigma$", "Ω": r"$\Omega$", "µ": r"$\mu$"}
+
+
+def tex_escape(text: str) -> Raw:
+    """Text that pdflatex typesets as it stands, on one line.
+
+    Latin-1 letters pass; other Latin letters lose their accent, because not every font encoding has it; a sign
+    that pdflatex has no glyph for is written as its code point.
+    """
+    out = []
+    for sign in re.sub(r"\s+", " ", unicodedata.normalize("NFC", text)):
+        if sign in _TEX:
+            out.append(_TEX[sign])
+        elif ord(sign) < 0x7F or (0xC0 <= ord(sign) <= 0xFF and sign not in "ÐÞðþ÷"):
+            out.append(sign)
+        else:
+            base = unicodedata.normalize("NFKD", sign)[0]
+            out.append(base if base.isascii() and base.isalnum() else f"[U+{ord(sign):04X}]")
+    # ligatures would turn a command-line option's two hyphens into a dash
+    return Raw(re.sub(r"(?<!-)--(?!-)", "-{}-", "".join(out)) if "--" in text else "".join(out))
+
+
+# --- the columns that name a row
+
+
+@dataclass(frozen=True)
+class Stub:
+    """The leading columns: their heads, and for each label its cells; a single cell runs over all of them."""
+
+    heads: tuple[str, ...]
+    cells: tuple[tuple[str, ...], ...]
+    checks: bool = False  # cells are marks: "x" or ""
+
+    @property
+    def width(self) -> int:
+        return len(self.heads)
+
+
+def stub(labels: Sequence[str], settings: Sequence[Mapping[str, Any]] = ()) -> Stub:
+    """How labels become columns: marks of components, the fields of a grid, else one column.
+
+    Args:
+        labels: of all rows.
+        settings: what each row sets; a setting that a field repeats in every row names that field's column.
+    """
+    return _components(labels) or _fields(labels, settings) or Stub(("",), tuple((label,) for label in labels))
+
+
+def _components(labels: Sequence[str]) -> Stub | None:
+    """ "DC", "DC + FS", "DC + MD": a column per component. A label that shares none with another stays text."""
+    split = [label.split(" + ") for label in labels]
+    parts = [tuple(own) if all(PART.fullmatch(part) for part in own) else () for own in split]
+    shared = [any(set(own) & set(other) for j, other in enumerate(parts) if j != i) for i, own in enumerate(parts)]
+    made = [own if shares else () for own, shares in zip(parts, shared, strict=True)]
+    names = tuple(dict.fromkeys(part for own in made for part in own))
+    sets = [frozenset(own) for own in made if own]
+    if len(names) < 2 or len(set(sets)) < max(len(sets), 2):
+        return None
+    cells = (
+        tuple("x" * (name in own) for name in names) if own else (label,)
+        for own, label in zip(made, labels, strict=True)
+    )
+    return Stub(names, tuple(cells), checks=True)
+
+
+def _fields(labels: Sequence[str], settings: Sequence[Mapping[str, Any]]) -> Stub | None:
+    """ "256, 4 heads", "512, 8 heads": a column per field; a word that all rows have is its head."""
+    split = [label.split(", ") for label in labels]
+    width = len(split[0]) if split else 0
+    if width < 2 or any(len(own) != width or not all(own) for own in split):
+        return None
+    columns = [_field([own[i] for own in split], settings) for i in range(width)]
+    rows = zip(*(cells for _, cells in columns), strict=True)
+    return Stub(tuple(head for head, _ in columns), tuple(rows))
+
+
+def _field(cells: Sequence[str], settings: Sequence[Mapping[str, Any]]) -> tuple[str, Sequence[str]]:
+    """Head and cells of one field."""
+    pairs = [cell.partition(" ") for cell in cells]
+    words = {word for _, _, word in pairs}
+    if len(words) == 1 and words != {""}:
+        return words.pop(), [first for first, _, _ in pairs]
+    for name in settings[0] if settings else ():
+        if [phrases.value(own.get(name)) for own in settings] == list(cells):
+            return name.rpartition(".")[2], cells
+    return "", cells
+
+
+# --- the table
+
+
+def name(text: str) -> Raw:
+    """A loss in the paper's letters, other text as it is."""
+    return LOSSES.get(text) or tex_escape(text)
+
+
+def latex(table: Table) -> str:
+    """The table for \\input in a document, or compiled by itself."""
+    return (
+        templates(tex_escape, tex=True)
+        .get_template("table.tex.jinja")
+        .render(
+            table=table,
+            heading=phrases.heading(table),
+            tabulars=tabulars(table),
+            remarks=[*phrases.remarks(table), *signs(table)],
+            evidence=evidence(table),
+        )
+    )
+
+
+def signs(table: Table) -> list[str]:
+    """What grey, italics and daggers mean, as far as the table has them."""
+    against = next((row.label for row in table.rows if row.default), None)
+    marked = any(phrases.differs(table, row.label, column.metric) for row in table.rows for column in table.visible)
+    said = [f"Grey: the default row, “{against}”."] if against is not None else []
+    if table.references:
+        said.append("In italics, below the rule: what the numbers are to be held against, no row of the paper's.")
+    if marked:
+        said.append(dagger(table.level))
+    return said
+
+
+def dagger(level: float) -> str:
+    return (
+        f"†: differs from the default row, p < {1 - level:.2g} (paired t test over seeds, after Holm's correction over "
+        "the rows of that column)."
+    )
+
+
+def tabulars(table: Table) -> list[Raw]:
+    """Tabular environments, of booktabs and colortbl: one, or several below each other where one would be too wide."""
+    left = stub([row.label for row in table.rows], [row.settings for row in table.rows])
+    room = ROOM - max([0, *(sum(len(cell) + 3 for cell in cells) for cells in (left.heads, *left.cells))])
+    groups: list[list[Column]] = [[]]
+    used = 0.0
+    for column in table.visible:
+        width = _width(table, column)
+        if groups[-1] and used + width > room:
+            groups.append([])
+            used = 0.0
+        groups[-1].append(column)
+        used += width
+    return [_tabular(table, left, columns) for columns in groups]
+
+
+def _width(table: Table, column: Column) -> float:
+    """Characters that a metric takes, roughly."""
+    theirs = max(6, 0.8 * len(column.paper_data)) + 2 if table.has_paper(column) else 0
+    return max(len(column.title), theirs + max(14, 0.8 * len(column.data))) + 2
+
+
+def _tabular(table: Table, left: Stub, columns: Sequence[Column]) -> Raw:
+    start = left.width + 1
+    wide = left.width > 1
+    rules = [rf"\cmidrule(lr){{1-{left.width}}}"] if wide else []
+    top = [Raw(rf"\multicolumn{{{left.width}}}{{c}}{{{tex_escape(table.title)}}}") if wide else Raw("")]
+    kinds = [name(head) for head in left.heads] if wide else [tex_escape(table.title)]
+    data = [Raw("")] * left.width
+    for column in columns:
+        span = 2 if table.has_paper(column) else 1
+        rules.append(rf"\cmidrule(lr){{{start}-{start + span - 1}}}")
+        start += span
+        top.append(Raw(rf"\multicolumn{{{span}}}{{c}}{{{tex_escape(column.title)}}}"))
+        if span == 2:
+            kinds.append(Raw("paper"))
+            data.append(Raw(rf"\footnotesize {tex_escape(column.paper_data)}"))
+        marks = ",".join(str(n) for n in column.notes)
+        kinds.append(Raw("measured" + (rf"\textsuperscript{{{marks}}}" if marks else "")))
+        data.append(Raw(rf"\footnotesize {tex_escape(column.data)}"))
+    spec = ("c" if left.checks else "l") * left.width + "r" * (start - left.width - 1)
+    lines = [_line(top), "".join(rules), _line(kinds), _line(data), r"\midrule"]
+    for row, cells in zip(table.rows, left.cells, strict=True):
+        shown = [CHECK if cell else Raw("") for cell in cells] if left.checks else [name(cell) for cell in cells]
+        if len(cells) < left.width:
+            shown = [_across(left.width, name(cells[0]))]
+        lines.append((GREY if row.default else "") + _line([*shown, *_cells(table, row, columns)]))
+    if table.references:
+        lines.append(r"\midrule")
+    for row in table.references:
+        label = Raw(rf"\textit{{{tex_escape(row.label)}}}")
+        lines.append(
+            _line([_across(left.width, label) if wide else label, *_cells(table, row, columns, reference=True)])
+        )
+    inner = "\n".join(f"    {line}" for line in [r"\toprule", *lines, r"\bottomrule"])
+    return Raw(f"\\begin{{tabular}}{{{spec}}}\n{inner}\n  \\end{{tabular}}")
+
+
+def _across(width: int, text: Raw) -> Raw:
+    return Raw(rf"\multicolumn{{{width}}}{{l}}{{{text}}}")
+
+
+def _line(cells: Sequence[Raw]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _cells(table: Table, row: Row, columns: Sequence[Column], reference: bool = False) -> list[Raw]:
+    cells = []
+    for column in columns:
+        cell = phrases.cell_of(row, column)
+        if table.has_paper(column):
+            cells.append(tex_escape(phrases.paper(cell, column)))
+        text = tex_escape(phrases.measured(cell, column))
+        mark = DAGGER if not reference and phrases.differs(table, row.label, column.metric) else ""
+        cells.append(Raw((rf"\textbf{{{text}}}" if cell.best and not reference else text) + mark))
+    return cells
+
+
+# --- below the table
+
+
+def evidence(table: Table, claims: bool = True) -> list[Raw]:
+    """Paragraphs: comparisons, order, claims and their rules where asked for, failures, origins."""
+    found = []
+    for column, comparisons in phrases.compared(table):
+        places = phrases.digits(table, column.metric)
+        each = "; ".join(phrases.comparison(one, places, table.level) for one in comparisons)
+        found.append(f"Against “{comparisons[0].against}”, {phrases.subject(table, column.metric)}: {each}.")
+    floor = phrases.floor_of_sign_flips([one for _, some in phrases.compared(table) for one in some])
+    if floor:
+        found += ["p: paired t test; Holm: the same after Holm's correction; detectable: with 80 % power. " + floor]
+    found += [phrases.sentence(line) for line in phrases.agreements(table)]
+    if claims:
+        for one in phrases.claimed(table):
+            found.append(f"Claim: {one.says} ({one.on}): {one.state}: {one.evidence}{one.more}.")
+        found += phrases.rules(table)
+    found += table.failures
+    return [*(tex_escape(line) for line in found), *_origins(table)]
+
+
+def _origins(table: Table) -> list[Raw]:
+    """The pre-training of each row and seed, in small print."""
+    rows: dict[str, list[str]] = {}
+    for one in phrases.origins(table):
+        if one.pretrain:
+            digits = tex_escape(one.pretrain[-DIGITS:])
+            rows.setdefault(one.label, []).append(rf"{one.seed}: \texttt{{{digits}}}")
+    if not rows:
+        return []
+    each = "; ".join(f"{tex_escape(f'“{label}”')} {', '.join(seeds)}" for label, seeds in rows.items())
+    return [Raw(rf"{{\scriptsize Pre-trainings by seed, the last {DIGITS} digits of each uid: {each}.\par}}")]

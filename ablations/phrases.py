@@ -1,0 +1,316 @@
+"""What every format of a table says, in words without markup."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ablations.stats import Comparison, Verdict
+from ablations.table import Cell, Column, Row, Table
+
+MISSING = "–"
+LEGEND = (
+    "measured: mean ± sample standard deviation (number of seeds); bold: best measured mean, ties included; "
+    "paper: the number printed there"
+)
+
+
+# --- numbers
+
+
+def number(value: float | None, decimals: int, signed: bool = False) -> str:
+    """Fixed decimals with a real minus sign; a dash where there is none."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    return f"{value:{'+' if signed else ''}.{decimals}f}".replace("-", "−")
+
+
+def interval(low: float | None, high: float | None, decimals: int, signed: bool = True) -> str:
+    """ "−3.9 to +8.9", a dash where a side is missing."""
+    sides = number(low, decimals, signed), number(high, decimals, signed)
+    return MISSING if MISSING in sides else " to ".join(sides)
+
+
+def probability(p: float | None) -> str:
+    """Three decimals, four below 0.1; "< 0.001" below that."""
+    if p is None or p >= 0.1:
+        return number(p, 3)
+    return "< 0.001" if p < 0.001 else number(p, 4)
+
+
+def measured(cell: Cell, column: Column) -> str:
+    """ "61.2 ± 1.3 (5)", "61.2 (1)" for one seed, a dash for none; sizes do not depend on the seed."""
+    if cell.mean is None:
+        return MISSING
+    if column.unit == "M" and not cell.std:
+        return number(cell.mean, column.decimals)
+    spread = "" if cell.std is None else f" ± {number(cell.std, column.decimals)}"
+    return f"{number(cell.mean, column.decimals)}{spread} ({cell.n})"
+
+
+def paper(cell: Cell, column: Column) -> str:
+    """The paper's number, never rounded away."""
+    if cell.paper is None:
+        return MISSING
+    written = f"{cell.paper:g}"
+    places = len(written.partition(".")[2]) if "e" not in written else column.decimals
+    return number(cell.paper, max(places, column.decimals if column.unit == "×" else 1 if column.decimals else 0))
+
+
+def value(setting: Any) -> str:
+    """A setting as one would write it in YAML on one line."""
+    if isinstance(setting, bool):
+        return "true" if setting else "false"
+    if isinstance(setting, (list, tuple)):
+        return "[" + ", ".join(value(part) for part in setting) + "]"
+    if setting is None:
+        return "none"
+    return f"{setting:g}" if isinstance(setting, float) else str(setting)
+
+
+# --- before and after the numbers
+
+
+def heading(table: Table) -> list[tuple[str, str]]:
+    """What a reader must know before the first number: (name, text) pairs, the same in every format."""
+    lines = [("study", table.study), ("compared with", table.paper), ("profile", profile(table))]
+    if table.scale_line:
+        lines.append(("scale", table.scale_line))
+    lines += [
+        ("data", "; ".join(f"{role}: {title}" for role, title in table.data.items()) or MISSING),
+        ("seeds", ", ".join(str(seed) for seed in table.seeds)),
+        ("command", table.command),
+    ]
+    return lines + ([("results from", _made(table))] if table.environments else [])
+
+
+def _made(table: Table) -> str:
+    """The commits, library and devices of the results themselves, which may be older than the report."""
+
+    def several(name: str, of: Callable[[Mapping[str, Any]], str | None]) -> list[str]:
+        found = list(dict.fromkeys(text for environment in table.environments if (text := of(environment))))
+        return [f"{name} {' or '.join(found)}"] if found else []
+
+    def commit(environment: Mapping[str, Any]) -> str | None:
+        head = environment.get("commit")
+        return f"{head}{'+dirty' if environment.get('dirty') else ''}" if head else None
+
+    def device(environment: Mapping[str, Any]) -> str | None:
+        kind, _, name = str(environment.get("device", "")).partition(":")
+        threads = environment.get("threads")
+        on = name.strip() or environment.get("cpu") or kind
+        return f"{on} ({threads} thread{'s' if threads != 1 else ''})" if kind == "cpu" and threads else on or None
+
+    def torch(environment: Mapping[str, Any]) -> str | None:
+        return str(environment["torch"]) if "torch" in environment else None
+
+    return ", ".join([*several("commit", commit), *several("PyTorch", torch), *several("on", device)])
+
+
+def profile(table: Table) -> str:
+    return f"{table.profile} ({table.profile_title})" if table.profile_title else table.profile
+
+
+def sentence(text: str) -> str:
+    """With a capital letter and a full stop."""
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""
+
+
+def remarks(table: Table) -> list[str]:
+    """Everything that follows the table except the numbered notes, the comparisons and the claims; the legend first."""
+    lines = [sentence(LEGEND)]
+    if table.scaled:
+        lines.append(
+            "Settings that the paper states in absolute numbers and this profile scales: " + _scaled(table) + "."
+        )
+    if table.departures:
+        pairs = ", ".join(f"{name} = {value(setting)}" for name, setting in table.departures.items())
+        lines.append(f"Settings of every row that differ from the paper's recipe for I3D on UCF101: {pairs}.")
+    return lines
+
+
+def _scaled(table: Table) -> str:
+    groups: dict[tuple[str, str], list[str]] = {}
+    for change in table.scaled:
+        pair = f"{value(change.paper)} → {value(change.used)}"
+        pairs = groups.setdefault((change.name, change.rule), [])
+        if pair not in pairs:
+            pairs.append(pair)
+    return "; ".join(
+        f"{name}{f' × {rule}' if rule else ''}: {', '.join(pairs)}" for (name, rule), pairs in groups.items()
+    )
+
+
+# --- comparisons
+
+
+def subject(table: Table, metric: str) -> str:
+    """A metric in words, with the data it is measured on."""
+    titles = {column.metric: column.measured_title.removesuffix(", measured") for column in table.columns}
+    return titles.get(metric, metric)
+
+
+def digits(table: Table, metric: str) -> int:
+    """Decimals of a difference."""
+    return next((max(column.decimals, 1) for column in table.columns if column.metric == metric), 1)
+
+
+def compared(table: Table) -> list[tuple[Column, list[Comparison]]]:
+    """Rows against the default row, for each accuracy that is printed."""
+    pairs = [
+        (column, [found for found in table.comparisons if found.metric == column.metric])
+        for column in table.visible
+        if column.unit == "%"
+    ]
+    return [(column, found) for column, found in pairs if found]
+
+
+def comparison(found: Comparison, places: int, level: float) -> str:
+    """ "“0.3” −2.5 (95 % −11.4 to +6.4, p 0.238, Holm 0.238, sign-flip 0.500; n = 2)" """
+    name = f"“{found.label}” {number(found.gap, places, True)}"
+    parts = []
+    if found.low is not None:
+        parts.append(f"{100 * level:g} % {interval(found.low, found.high, places)}")
+    for what, p in (("p", found.p), ("Holm", found.p_holm), ("sign-flip", found.sign_flip)):
+        if p is not None:
+            parts.append(f"{what} {probability(p)}")
+    if found.boot_low is not None:
+        parts.append(f"bootstrap {interval(found.boot_low, found.boot_high, places)}")
+    if found.detectable is not None:
+        parts.append(f"detectable {number(found.detectable, places)}")
+    return f"{name} ({', '.join(parts)}{'; ' if parts else ''}n = {found.n})"
+
+
+def floor_of_sign_flips(comparisons: Sequence[Comparison]) -> str:
+    """What the sign-flip test can say at most; empty with fewer than two seeds."""
+    counts = sorted({found.n for found in comparisons if found.n >= 2})
+    if not counts:
+        return ""
+    floors = " or ".join(f"{2 / 2**n:.3g} (n = {n})" for n in counts)
+    return f"The sign-flip test is exact: with n seeds its p cannot go below 2/2^n, here {floors}."
+
+
+def differs(table: Table, label: str, metric: str) -> bool:
+    """Whether a row is told apart from the default row, after Holm's correction."""
+    return any(
+        found.label == label and found.metric == metric and found.p_holm is not None and found.p_holm < 1 - table.level
+        for found in table.comparisons
+    )
+
+
+def agreements(table: Table) -> list[str]:
+    """One line per metric: how far the measured order of rows is the paper's."""
+    visible = {column.metric for column in table.visible}
+    lines = []
+    for found in table.agreements:
+        if found.metric not in visible:
+            continue
+        spread = interval(found.low, found.high, 2, signed=False)
+        between = "" if spread == MISSING else f"{100 * table.level:g} % {spread} over seeds; "
+        lines.append(
+            f"{subject(table, found.metric)}: order of rows against the paper's: Kendall tau {number(found.tau, 2)} "
+            f"({between}{found.rows} rows, n = {found.n})"
+        )
+    return lines
+
+
+# --- claims
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """One claim as every format shows it."""
+
+    says: str
+    on: str
+    state: str
+    evidence: str
+    sign_flip: str
+    bootstrap: str
+    needed: str
+
+    @property
+    def more(self) -> str:
+        """ "; sign-flip p 0.250; bootstrap −1.0 to +3.0", as far as there is any; the seeds needed are in the words."""
+        parts = [
+            f"sign-flip p {self.sign_flip}" if self.sign_flip != MISSING else "",
+            f"bootstrap {self.bootstrap}" if self.bootstrap != MISSING else "",
+        ]
+        return "".join(f"; {part}" for part in parts if part)
+
+
+def claimed(table: Table) -> list[Claimed]:
+    return [claim(table, verdict) for verdict in table.verdicts]
+
+
+def claim(table: Table, verdict: Verdict) -> Claimed:
+    places, signed = (3, False) if verdict.kind == "ratio" else (digits(table, verdict.metric), True)
+    return Claimed(
+        verdict.says,
+        subject(table, verdict.metric),
+        verdict.state,
+        verdict.words.removeprefix(f"{verdict.state}: "),
+        probability(verdict.sign_flip),
+        interval(verdict.boot_low, verdict.boot_high, places, signed),
+        MISSING if verdict.needed is None else str(verdict.needed),
+    )
+
+
+def rules(*tables: Table) -> list[str]:
+    """How each kind of claim is judged, once per rule."""
+    kinds: dict[str, list[str]] = {}
+    verdicts = [verdict for table in tables for verdict in table.verdicts]
+    for verdict in verdicts:
+        if verdict.rule and verdict.kind not in kinds.setdefault(verdict.rule, []):
+            kinds[verdict.rule].append(verdict.kind)
+    what = "this reduced scale" if any(table.reduced for table in tables) else "these settings and videos"
+    limit = [f"A verdict speaks of {what} only."] if verdicts and any(table.departs for table in tables) else []
+    return limit + [f"Rule for {', '.join(names)}: {rule}." for rule, names in kinds.items()]
+
+
+# --- where a number comes from
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The stages behind one row's numbers of one seed."""
+
+    label: str
+    seed: int
+    pretrain: str  # "" where nothing is pre-trained
+    stages: tuple[str, ...]  # by visible column, "" where there is none
+
+
+def origins(table: Table) -> list[Origin]:
+    """Row by row, seed by seed; empty where no uid is known."""
+    found = []
+    for row in (*table.rows, *table.references):
+        seeds = sorted(set(row.pretrain).union(*(cell.uids for cell in row.cells.values())))
+        for seed in seeds:
+            stages = tuple(cell_of(row, column).uids.get(seed, "") for column in table.visible)
+            found.append(Origin(row.label, seed, row.pretrain.get(seed, ""), stages))
+    return found
+
+
+def cell_of(row: Row, column: Column) -> Cell:
+    """A reference need not have every column."""
+    return row.cells.get(column.metric, Cell())
+
+
+def again(table: Table) -> str:
+    """The command that redoes one seed of a table, beside what is there."""
+    words, seed = shlex.split(table.command), next(iter(table.seeds), 0)
+    if "--seeds" in words:
+        i = words.index("--seeds")
+        del words[i : i + 2]
+    return shlex.join([*words, "--seeds", str(seed), "--store", "again/runs", "--reports", "again/reports"])
+
+
+def number_in_paper(table: Table) -> str:
+    """ "3d" of "Table 3d of ...", "" where the paper has no such table."""
+    found = re.match(r"Table (\d+[a-z]?)\b", table.paper)
+    return found[1] if found else ""

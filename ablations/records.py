@@ -1,0 +1,129 @@
+"""Result records that travel with the tables: reports/<profile>/results.jsonl. Imports no torch.
+
+A line is a stage: its uid, seed, needs, settings and numbers, the machine that ran it; no checkpoint. From these lines
+`fima-ablate report` writes every table and picture again in a fresh clone, without training. Settings and machines
+that stages share are lines of their own, named by a digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ablations.plan import RESULTS
+from ablations.store import replace_text
+
+if TYPE_CHECKING:
+    from ablations.plan import Plan
+    from ablations.store import Store
+
+FILE = "results.jsonl"
+LEFT = ("predictions", "final")  # of a result: long, or not needed for any report
+SHARED = ("settings", "environment")
+
+
+class Records:
+    """What results.jsonl holds, by uid."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._found = _read(path)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def result(self, uid: str) -> dict[str, Any] | None:
+        """The numbers of a stage, as the store would give them but for what is left out."""
+        record = self._found.get(uid)
+        return None if record is None else {**record["result"], "environment": record["environment"]}
+
+    def add(self, plan: Plan, store: Store) -> int:
+        """Take over what the store has of a plan, drop what older code made, write the file; returns the new ones."""
+        new = {}
+        for uid, stage in plan.stages.items():
+            result = store.result(uid)
+            if result is None:
+                continue
+            config = {name: part for name, part in stage.config.items() if name not in ("where", "kind", "seed")}
+            numbers = {name: part for name, part in result.items() if name not in (*LEFT, "environment")}
+            new[uid] = {
+                "uid": uid,
+                "kind": stage.kind,
+                "seed": stage.seed,
+                "needs": list(stage.needs),
+                "version": config.pop("version"),
+                "settings": config.pop("settings", {}),
+                "config": config,
+                "result": numbers,
+                "environment": result.get("environment", {}),
+            }
+        kept = {uid: record for uid, record in self._found.items() if RESULTS.get(record["kind"]) == record["version"]}
+        changed = {**kept, **new}
+        count = len(new.keys() - kept.keys())
+        if changed != self._found:
+            self._found = changed
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            replace_text(self.path, _written(changed))
+        return count
+
+
+def _written(records: Mapping[str, Mapping[str, Any]]) -> str:
+    shared: dict[str, Any] = {}
+    lines = []
+    for uid in sorted(records):
+        record = dict(records[uid])
+        for name in SHARED:
+            digest = hashlib.sha256(_line(record[name]).encode()).hexdigest()[:8]
+            shared[digest] = record[name]
+            record[name] = digest
+        result = record["result"]
+        if "per_video" in result:
+            record["result"] = {**result, "per_video": {k: _packed(v) for k, v in result["per_video"].items()}}
+        lines.append(_line(record))
+    heads = [_line({"shared": digest, "value": shared[digest]}) for digest in sorted(shared)]
+    return "".join(f"{line}\n" for line in heads + lines)
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    """Records of a file; none where there is no file.
+
+    Raises:
+        ValueError: a line is damaged.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    shared: dict[str, Any] = {}
+    records: dict[str, dict[str, Any]] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            entry = json.loads(line)
+            if "shared" in entry:
+                shared[entry["shared"]] = entry["value"]
+                continue
+            for name in SHARED:
+                entry[name] = shared[entry[name]]
+            per_video = entry["result"].get("per_video")
+            if per_video is not None:
+                entry["result"]["per_video"] = {name: _unpacked(counts) for name, counts in per_video.items()}
+            records[entry["uid"]] = entry
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise ValueError(f"{path}:{number}: no record of a result; restore the file, or delete it") from None
+    return records
+
+
+def _packed(counts: list[int]) -> str | list[int]:
+    """A digit a video where digits do: a quarter of the bytes, and still to be read."""
+    return "".join(map(str, counts)) if all(0 <= count <= 9 for count in counts) else counts
+
+
+def _unpacked(counts: str | list[int]) -> list[int]:
+    return [int(digit) for digit in counts] if isinstance(counts, str) else counts
+
+
+def _line(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,94 @@
+"""Records: what a fresh clone rebuilds the tables from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ablations import plan as planning
+from ablations import report, spec
+from ablations.plan import Plan
+from ablations.records import FILE, Records
+from ablations.store import Store
+
+
+def planned(seeds: tuple[int, ...] = (0, 1), study: str = "table3d_beta") -> Plan:
+    return planning.build([spec.load_study(study)], spec.load_profile("mini"), seeds=seeds)
+
+
+def filled(root: Path, plan: Plan) -> Store:
+    """A store in which every stage of the plan is done."""
+    store = Store(root)
+    for number, stage in enumerate(plan.stages.values()):
+        result: dict[str, Any] = {"environment": {"commit": "abc", "device": "cpu", "threads": 1}, "broken": []}
+        if stage.kind == "pretrain":
+            result |= {"parameters_paper_millions": 0.39, "seconds_per_step": 0.25, "steps": 200, "final": {"vv": 4.0}}
+        elif stage.kind in ("linear", "finetune", "retrieval"):
+            right = [(number + video) % 3 for video in range(12)]
+            hits = dict.fromkeys(("top1", "R1", "R5"), right)
+            share = 100 * sum(right) / 24
+            result |= {"top1": share, "R1": share, "R5": share, "classes": 6, "videos": 24, "protocol": "p"}
+            result |= {"per_video": {"of": [2] * 12, **hits}, "predictions": [1] * 24}
+        store.prepare(stage)
+        store.finish(stage.uid, result)
+    return store
+
+
+def test_tables_from_records_are_those_from_the_store(tmp_path: Path) -> None:
+    plan = planned()
+    store = filled(tmp_path / "runs", plan)
+    path = tmp_path / "reports" / FILE
+    assert Records(path).add(plan, store) == len(plan.stages)
+    (first,) = report.build(plan, store)
+    (second,) = report.build(plan, Store(tmp_path / "nothing"), records=Records(path))
+    assert first.measured and first.comparisons[0].boot_low is not None
+    assert second == first
+
+
+def test_what_is_long_stays_behind_and_counts_are_packed(tmp_path: Path) -> None:
+    plan = planned(seeds=(0,))
+    records = Records(tmp_path / FILE)
+    records.add(plan, filled(tmp_path / "runs", plan))
+    text = (tmp_path / FILE).read_text()
+    assert "predictions" not in text and '"final"' not in text and '"of":"222222222222"' in text
+    uid = next(uid for uid, stage in plan.stages.items() if stage.kind == "linear")
+    kept = Records(tmp_path / FILE).result(uid)
+    assert kept is not None and kept["per_video"]["of"] == [2] * 12 and kept["environment"]["commit"] == "abc"
+    assert max(map(len, text.splitlines())) < 4_000
+
+
+def test_records_of_several_runs_come_together_and_none_is_written_twice(tmp_path: Path) -> None:
+    path = tmp_path / FILE
+    for seed in (0, 1):  # each from a store of its own
+        plan = planned(seeds=(seed,))
+        Records(path).add(plan, filled(tmp_path / f"runs{seed}", plan))
+    before = path.read_bytes()
+    both = planned()
+    assert len(Records(path)) == len(both.stages)
+    assert Records(path).add(both, Store(tmp_path / "runs0")) == 0
+    assert path.read_bytes() == before
+
+
+def test_records_of_older_code_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, plan = tmp_path / FILE, planned(seeds=(0,))
+    Records(path).add(plan, filled(tmp_path / "runs", plan))
+    monkeypatch.setitem(planning.RESULTS, "linear", 99)
+    Records(path).add(planned(seeds=(0,)), Store(tmp_path / "nothing"))
+    kinds = {stage.kind for uid, stage in plan.stages.items() if Records(path).result(uid)}
+    assert "linear" not in kinds and "pretrain" in kinds
+
+
+def test_a_damaged_line_is_named(tmp_path: Path) -> None:
+    path, plan = tmp_path / FILE, planned(seeds=(0,))
+    Records(path).add(plan, filled(tmp_path / "runs", plan))
+    lines = path.read_text().splitlines()
+    lines[5] = lines[5][:40]
+    path.write_text("\n".join(lines))
+    with pytest.raises(ValueError, match=rf"{FILE}:6: no record of a result; restore the file, or delete it"):
+        Records(path)
+
+
+def test_no_file_is_no_record(tmp_path: Path) -> None:
+    assert len(Records(tmp_path / "none" / FILE)) == 0
