@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ablations.render import number
@@ -13,6 +13,7 @@ from ablations.table import Column, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 # Okabe and Ito's colours keep apart under every common colour blindness; shapes differ as well
@@ -20,6 +21,7 @@ OURS, PAPER, CHANCE, DEFAULT = "#0072B2", "#D55E00", "#777777", "#EFEFEF"
 MARGIN = 0.12  # of the data's span, left free at either side
 LABEL_WIDTH, TITLE_WIDTH = 26, 40  # characters before a line breaks
 SCALE_WIDTH = 200  # characters of the scale that a picture has room for
+LEFT_OUT = ("parameters/all", "gpu_days/flops", "gpu_days/step")  # of the picture: another column says nearly the same
 STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
     "font.size": 9,
@@ -32,20 +34,26 @@ STYLE: Any = {
 
 
 def draw(table: Table) -> dict[str, bytes]:
-    """The picture as {"plot.png": ..., "plot.pdf": ...}, the same bytes every time.
+    """{"plot.png": ..., "plot.pdf": ...}, and where they say something effect and curve; the same bytes every time.
 
     Raises:
         ValueError: the table has no column to draw.
     """
     import matplotlib as mpl
 
+    from ablations import effects
+
     pictures = {}
     with mpl.rc_context(STYLE):
-        figure = compose(table)
-        for suffix, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=suffix, dpi=150, metadata=metadata)
-            pictures[f"plot.{suffix}"] = buffer.getvalue()
+        figures = {"plot": compose(table), "effect": effects.compose_effect(table)}
+        figures["curve"] = effects.compose_curve(table)
+        for name, figure in figures.items():
+            if figure is None:
+                continue
+            for suffix, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
+                buffer = io.BytesIO()
+                figure.savefig(buffer, format=suffix, dpi=150, metadata=metadata)
+                pictures[f"{name}.{suffix}"] = buffer.getvalue()
     return pictures
 
 
@@ -59,41 +67,58 @@ def compose(table: Table) -> Figure:
     Raises:
         ValueError: the table has no column to draw.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    columns = [column for column in table.visible if column.metric != "parameters/all"]  # one count is enough
+    columns = [column for column in table.visible if column.metric not in LEFT_OUT and "/memory" not in column.metric]
     if not columns or not table.rows:
         raise ValueError(f"{table.study}: a plot needs rows and metrics, got {len(table.rows)} and {len(columns)}")
     shared = _shared(table, columns)
     labels = [textwrap.fill(row.label, LABEL_WIDTH) + ("\n(default)" if row.default else "") for row in table.rows]
+    labels += [textwrap.fill(row.label, LABEL_WIDTH) for row in table.references]
+    figure, panels = panelled(table, len(columns), labels)
+    handles: dict[str, Any] = {}
+    for i, (panel, column) in enumerate(zip(panels, columns, strict=False)):
+        first = i % across(len(columns)) == 0
+        handles |= _panel(panel, table, column, labels if first else [""] * len(labels), shared[i])
+    finish(figure, handles)
+    return figure
+
+
+def across(count: int) -> int:
+    """Panels in a row."""
+    return count if count <= 3 else 2 if count == 4 else 3
+
+
+def panelled(table: Table, count: int, labels: Sequence[str]) -> tuple[Figure, Sequence[Axes]]:
+    """A figure with what a reader must know at its head, and `count` panels with room for the labels of rows."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
     lines = sum(max(label.count("\n") + 1, 2) for label in labels)
-    across = len(columns) if len(columns) <= 3 else 2 if len(columns) == 4 else 3
-    down = math.ceil(len(columns) / across)
+    columns, down = across(count), math.ceil(count / across(count))
     margin = 0.075 * max(len(line) for label in labels for line in label.split("\n"))
-    width = max(margin + 3.3 * across + 0.3, 7.0)
+    width = max(margin + 3.3 * columns + 0.3, 7.0)
     head = _head(table, int(width * 13))
     height = down * (0.24 * lines + 1.45) + 0.2 * (head.count("\n") + 1) + 0.9
     figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, hspace=0.05))
     FigureCanvasAgg(figure)
-    axes = figure.subplots(down, across, squeeze=False)
-    panels: Sequence[Axes] = list(axes.flat)
-    handles: dict[str, Any] = {}
-    for i, (panel, column) in enumerate(zip(panels, columns, strict=False)):
-        handles |= _panel(panel, table, column, labels if i % across == 0 else [""] * len(labels), shared[i])
-    for panel in panels[len(columns) :]:
+    panels: Sequence[Axes] = list(figure.subplots(down, columns, squeeze=False).flat)
+    for panel in panels[count:]:
         panel.set_axis_off()
     figure.suptitle(head, x=0.01, ha="left", fontsize=9)
-    fits = sum(len(name) + 10 for name in handles) < 12.5 * width
-    ncols = len(handles) if fits else 1
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=ncols, frameon=False)
-    return figure
+    return figure, panels
+
+
+def finish(figure: Figure, handles: Mapping[str, Any]) -> None:
+    """The legend, in one line where it fits."""
+    fits = sum(len(name) + 10 for name in handles) < 12.5 * figure.get_figwidth()
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles) if fits else 1, frameon=False
+    )
 
 
 def _head(table: Table, width: int) -> str:
     seeds = f"{len(table.seeds)} seed{'s' if len(table.seeds) != 1 else ''}"
-    parts = [f"{table.title}  ·  {table.paper}", f"profile {table.profile}, {seeds}, commit {table.commit}"]
+    parts = [f"{table.title}  ·  {table.paper}", f"profile {table.profile}, {seeds}"]
     if table.scale_line:
         first, *clauses = table.scale_line.split("; ")
         line = first[0].upper() + first[1:]
@@ -108,7 +133,7 @@ def _shared(table: Table, columns: Sequence[Column]) -> list[bool]:
     fits = []
     for column in columns:
         cells = [row.cells[column.metric] for row in table.rows]
-        ours = [edge for cell in cells if cell.mean is not None for edge in _edges(cell)]
+        ours = [edge for cell in cells if cell.mean is not None for edge in edges(cell)]
         theirs = [cell.paper for cell in cells if cell.paper is not None]
         fits.append(not ours or not theirs or _fits((min(ours), max(ours)), theirs))
     points = not table.departs and all(fit for fit, column in zip(fits, columns, strict=True) if column.unit == "%")
@@ -122,7 +147,8 @@ def _panel(panel: Axes, table: Table, column: Column, labels: list[str], shared:
     """One metric: rows from top to bottom. Returns the legend's entries."""
     from matplotlib.lines import Line2D
 
-    ours = [row.cells[column.metric] for row in table.rows]
+    rows = [*table.rows, *table.references]
+    ours = [row.cells[column.metric] for row in rows]
     theirs = [cell.paper for cell in ours]
     apart = any(value is not None for value in theirs)
     panel.margins(x=MARGIN)
@@ -131,22 +157,27 @@ def _panel(panel: Axes, table: Table, column: Column, labels: list[str], shared:
     for y, row in enumerate(table.rows):
         if row.default:
             panel.axhspan(y - 0.46, y + 0.46, color=DEFAULT, lw=0, zorder=0)
+    if table.references:
+        panel.axhline(len(table.rows) - 0.5, color=CHANCE, lw=0.8, zorder=1)
     for y, cell in enumerate(ours):
+        colour = OURS if y < len(table.rows) else CHANCE
+        if cell.mean is None and y >= len(table.rows):
+            continue  # a reference that has no such number
         if cell.mean is None:
             panel.annotate(
                 "not measured", (0.02, y - up), xycoords=("axes fraction", "data"), va="center", color=OURS, fontsize=8
             )
             continue
         if cell.half:
-            panel.errorbar(cell.mean, y - up, xerr=cell.half, color=OURS, lw=1.6, capsize=3, zorder=2)
-            panel.plot(cell.ordered, [y - up] * cell.n, "|", color=OURS, ms=9, mew=1, alpha=0.6, zorder=3)
-        panel.plot([cell.mean], [y - up], "o", color=OURS, ms=6, zorder=4)
+            panel.errorbar(cell.mean, y - up, xerr=cell.half, color=colour, lw=1.6, capsize=3, zorder=2)
+            panel.plot(cell.ordered, [y - up] * cell.n, "|", color=colour, ms=9, mew=1, alpha=0.6, zorder=3)
+        panel.plot([cell.mean], [y - up], "o", color=colour, ms=6, zorder=4)
     several = any(cell.n > 1 for cell in ours)
     if any(cell.n for cell in ours):
         handles["measured" + (": mean, 95 % interval, each seed" if several else ": one seed, no interval")] = Line2D(
             [], [], color=OURS, marker="o", ms=6, lw=1.6 if several else 0
         )
-    low, high = _span([edge for cell in ours if cell.mean is not None for edge in _edges(cell)])
+    low, high = _span([edge for cell in ours if cell.mean is not None for edge in edges(cell)])
     if apart:
         known = [value for value in theirs if value is not None]
         target = panel if shared else panel.twiny()
@@ -163,42 +194,42 @@ def _panel(panel: Axes, table: Table, column: Column, labels: list[str], shared:
         handles["the paper, on the axis above if there is one"] = Line2D(
             [], [], color=PAPER, marker="D", mfc="none", mew=1.4, ms=6, lw=0
         )
-        title = _wrapped("paper" + (f": {column.paper_data}" if column.paper_data else ""))
+        title = wrapped("paper" + (f": {column.paper_data}" if column.paper_data else ""))
         if shared:
-            panel.set_title(_wrapped(column.title) + (f"\n{title}" if column.paper_data else ""), fontsize=9)
+            panel.set_title(wrapped(column.title) + (f"\n{title}" if column.paper_data else ""), fontsize=9)
         else:
-            _ticks(target, column)
+            ticks(target.xaxis, column)
             if low is not None and high is not None:
-                ours_limits, paper_limits = _limits((low, high), (min(known), max(known)), column)
+                ours_limits, paper_limits = limits((low, high), (min(known), max(known)), column)
                 panel.set_xlim(*ours_limits)
                 target.set_xlim(*paper_limits)
             target.tick_params(axis="x", colors=PAPER, labelsize=8)
             target.spines["top"].set_color(PAPER)
             target.set_xlabel(title, color=PAPER, fontsize=8)
-            panel.set_title(_wrapped(column.title), fontsize=9)
+            panel.set_title(wrapped(column.title), fontsize=9)
     else:
-        panel.set_title(_wrapped(column.title), fontsize=9)
+        panel.set_title(wrapped(column.title), fontsize=9)
     if column.chance is not None:
         left, right = panel.get_xlim()
         if left < column.chance < right:  # a level far outside would squeeze the differences
             panel.axvline(column.chance, color=CHANCE, lw=1, ls=":", zorder=1)
             panel.set_xlim(left, right)
             handles["chance, on the axis below"] = Line2D([], [], color=CHANCE, lw=1, ls=":")
-    _ticks(panel, column)
+    ticks(panel.xaxis, column)
     panel.spines["top"].set_visible(False)
-    panel.set_ylim(len(table.rows) - 0.5, -0.5)
-    panel.set_yticks(range(len(table.rows)), labels)
+    panel.set_ylim(len(rows) - 0.5, -0.5)
+    panel.set_yticks(range(len(rows)), labels)
     panel.tick_params(axis="y", length=0)
     panel.tick_params(axis="x", colors=OURS, labelsize=8)
     panel.grid(axis="x", color="#DDDDDD", lw=0.6, zorder=0)
     panel.set_axisbelow(True)
     if low is None and (not apart or not shared):
         panel.set_xticks([])
-    panel.set_xlabel(_wrapped("measured" + (f": {column.data}" if column.data else "")), color=OURS, fontsize=8)
+    panel.set_xlabel(wrapped("measured" + (f": {column.data}" if column.data else "")), color=OURS, fontsize=8)
     return handles
 
 
-def _edges(cell: Any) -> list[float]:
+def edges(cell: Any) -> list[float]:
     half = cell.half or 0.0
     return [cell.mean - half, cell.mean + half, *cell.ordered]
 
@@ -215,7 +246,7 @@ def _fits(ours: tuple[float, float], paper: Sequence[float]) -> bool:
     return min(ours[1] - ours[0], max(paper) - min(paper)) >= (high - low) / 3
 
 
-def _limits(
+def limits(
     ours: tuple[float, float], paper: tuple[float, float], column: Column
 ) -> tuple[tuple[float, float], tuple[float, float]]:
     """Limits of both axes such that equal lengths mean equal differences: in points, or in per cent of the middle."""
@@ -230,18 +261,18 @@ def _limits(
     )
 
 
-def _ticks(panel: Axes, column: Column) -> None:
+def ticks(axis: Axis, column: Column) -> None:
     """At most five numbers, so that neighbours do not touch; one tick where all values are the same."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    panel.xaxis.set_major_locator(MaxNLocator(4))
+    axis.set_major_locator(MaxNLocator(4))
 
     def label(position: float, _: int | None = None) -> str:
         written = number(position, max(column.decimals, 1) + 1)
         return written.rstrip("0").rstrip(".")
 
-    panel.xaxis.set_major_formatter(FuncFormatter(label))
+    axis.set_major_formatter(FuncFormatter(label))
 
 
-def _wrapped(text: str) -> str:
+def wrapped(text: str) -> str:
     return textwrap.fill(text, TITLE_WIDTH)

@@ -104,7 +104,6 @@ def _flat(text: str) -> str:
 def as_json(table: Table) -> str:
     """Everything, numbers unrounded."""
     plain = dataclasses.asdict(table)
-    plain.pop("commit", None)  # of the checkout that reports, not of the results
     for rows, sources in ((plain["rows"], table.rows), (plain["references"], table.references)):
         for row, source in zip(rows, sources, strict=True):
             for metric, cell in source.cells.items():

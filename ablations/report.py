@@ -210,7 +210,6 @@ def _table(rows: Sequence[PlannedRow], plan: Plan, results: Results, command: st
         scale=profile.scale,
         changes=changes,
         command=command,
-        commit="",
         seeds=tuple(seeds),
         columns=tuple(columns),
         rows=shown,

@@ -103,7 +103,6 @@ class Table:
     reduced: bool  # the profile is below the paper's scale
     scale: str  # of the profile: what is reduced, one line
     command: str
-    commit: str  # with "+dirty" where the working tree differed
     seeds: tuple[int, ...]
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]

@@ -29,7 +29,7 @@ def table(seeds: Sequence[int], metrics: int = 4, label: str = "row", reduced: b
         for i in range(5)
     )
     return Table(
-        "s", "Title β $x$ _y", "Table 1", "demo", "", reduced, "small " * 30, "run", "abc", tuple(seeds), columns, rows
+        "s", "Title β $x$ _y", "Table 1", "demo", "", reduced, "small " * 30, "run", tuple(seeds), columns, rows
     )  # fmt: skip
 
 
@@ -66,11 +66,11 @@ def test_nothing_to_draw_is_said() -> None:
 
 def test_equal_lengths_are_equal_differences() -> None:
     points = Column("lin/ucf101", "t", unit="%")
-    (low, high), (paper_low, paper_high) = plots._limits((40.0, 44.0), (70.0, 71.0), points)
+    (low, high), (paper_low, paper_high) = plots.limits((40.0, 44.0), (70.0, 71.0), points)
     assert high - low == pytest.approx(paper_high - paper_low)
     assert low < 40 and high > 44 and paper_low < 70 and paper_high > 71
     days = Column("gpu_days", "t", unit="device-days")
-    (low, high), (paper_low, paper_high) = plots._limits((0.001, 0.0012), (3.0, 3.3), days)
+    (low, high), (paper_low, paper_high) = plots.limits((0.001, 0.0012), (3.0, 3.3), days)
     assert (high - low) / 0.0011 == pytest.approx((paper_high - paper_low) / 3.15)
 
 

@@ -44,7 +44,6 @@ def small(seeds: Sequence[int] = (0, 1), **changes: Any) -> Table:
         reduced=True,
         scale="small videos",
         command="fima-ablate run studies/table3d_beta.yaml",
-        commit="abc+dirty",
         seeds=tuple(seeds),
         columns=(column,),
         rows=mark_best(rows, [column]),
@@ -185,7 +184,7 @@ def hard() -> Table:
     column = replace(table.columns[0], title=nasty, data=nasty, paper_data=nasty)
     rows = tuple(replace(row, label=f"{row.label} {nasty}") for row in table.rows)
     return replace(
-        table, title=nasty, paper=nasty, scale=nasty, command=nasty, commit=nasty, notes=(nasty,), columns=(column,),
+        table, title=nasty, paper=nasty, scale=nasty, command=nasty, notes=(nasty,), columns=(column,),
         rows=rows, failures=(nasty,), departures={"x_y": nasty}, data={"ucf101": nasty},
     )  # fmt: skip
 

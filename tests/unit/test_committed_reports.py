@@ -1,0 +1,62 @@
+"""Committed reports are what the committed records give: nothing in them is stale or written by hand."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ablations import code, document, render, report, spec
+from ablations import plan as planning
+from ablations.records import FILE, Records
+from ablations.store import Store
+from ablations.table import Table
+
+REPORTS = code.ROOT / "reports"
+PROFILES = sorted(path.parent for path in REPORTS.glob(f"*/{FILE}"))
+
+
+@pytest.fixture(scope="module", params=PROFILES, ids=lambda path: path.name)
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Table]]:
+    """The folder of a profile, and its tables built anew from records alone."""
+    folder: Path = request.param
+    studies = [spec.load_study(path) for path in (*spec.study_files(), *spec.embedded_studies())]
+    plan = planning.build(studies, spec.load_profile(folder.name))
+    nothing = Store(tmp_path_factory.mktemp("empty") / "runs")
+    tables = report.build(plan, nothing, records=Records(folder / FILE))
+    return folder, [table for table in tables if table.measured]
+
+
+def test_the_evidence_is_here() -> None:
+    assert [path.name for path in PROFILES] == ["mini", "mini-stationary"]
+
+
+def test_every_committed_table_is_what_the_records_give(made: tuple[Path, list[Table]]) -> None:
+    folder, tables = made
+    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == sorted(table.study for table in tables)
+    for table in tables:
+        texts = {
+            "table.md": render.markdown(table),
+            "table.tex": render.latex(table),
+            "table.csv": render.as_csv(table),
+            "table.json": render.as_json(table),
+        }
+        for name, text in texts.items():
+            stale = f"{table.study}/{name} is stale: run fima-ablate report --profile {folder.name}, and commit"
+            assert (folder / table.study / name).read_text(encoding="utf-8") == text, stale
+
+
+def test_the_documents_are_what_the_records_give(made: tuple[Path, list[Table]]) -> None:
+    folder, tables = made
+    assert (folder / "report.tex").read_text(encoding="utf-8") == document.report_tex(tables)
+    assert (folder / "claims.md").read_text(encoding="utf-8") == document.claims_markdown(tables)
+
+
+def test_pictures_are_as_new_as_their_table(made: tuple[Path, list[Table]]) -> None:
+    """Drawn anew, one of them: pixels depend on the version of matplotlib, so only their presence and size are told."""
+    folder, tables = made
+    for table in tables:
+        names = {path.name for path in (folder / table.study).iterdir()}
+        assert {"plot.png", "plot.pdf"} <= names
+        assert not {name for name in names if not re.fullmatch(r"(table\.(md|tex|csv|json)|\w+\.(png|pdf))", name)}
