@@ -10,8 +10,8 @@ from typing import Any, get_args
 from ablations import latex, markdown, phrases
 from ablations.markup import Raw, templates
 from ablations.phrases import Claimed
-from ablations.stats import State, Verdict
 from ablations.table import Table
+from ablations.verdicts import State, Verdict
 
 STATES: tuple[State, ...] = get_args(State)
 WIDTH = 100  # columns of a terminal

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ablations.stats import Comparison, Verdict
+from ablations.stats import Comparison
 from ablations.table import Cell, Column, Row, Table
+from ablations.verdicts import Verdict
 
 MISSING = "–"
 LEGEND = (

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablations import code, render, stats
+from ablations import code, render, stats, verdicts
 from ablations import notes as below
 from ablations.results import NAMES, Results
 from ablations.store import alive
@@ -469,26 +469,26 @@ def _judge(
     columns: Sequence[Column],
     alike: Sequence[Sequence[str]],
     hits: Mapping[str, Mapping[str, stats.Hits]],
-) -> stats.Verdict:
+) -> verdicts.Verdict:
     column = next((column for column in columns if column.metric == claim.metric), None)
     kind = next(name for name in ("best", "worst", "better", "equal", "ratio") if getattr(claim, name))
     if column is None:
-        return stats.unmeasured(claim.says, claim.metric, kind, f"{claim.metric} is not measured here")
+        return verdicts.unmeasured(claim.says, claim.metric, kind, f"{claim.metric} is not measured here")
     if column.same_as is not None:
         reason = f"one data set plays both UCF101 and HMDB51 here, so {claim.metric} repeats {column.same_as}"
-        return stats.unmeasured(claim.says, claim.metric, kind, reason)
+        return verdicts.unmeasured(claim.says, claim.metric, kind, reason)
     compared = claim.labels if not (claim.best or claim.worst) else [row.label for row in rows]
     same = next((labels for labels in alike if len(set(labels) & set(compared)) > 1), None)
     if same is not None:
-        return stats.unmeasured(claim.says, claim.metric, kind, f"{below.quoted(same)} are one experiment here")
+        return verdicts.unmeasured(claim.says, claim.metric, kind, f"{below.quoted(same)} are one experiment here")
     values = {row.label: row.cells[claim.metric].values for row in rows}
     others = [row.label for row in rows]
     seen = hits.get(claim.metric, {})
     if claim.equal:
-        return stats.equal(claim.says, claim.metric, claim.equal, values, hits=seen)
+        return verdicts.equal(claim.says, claim.metric, claim.equal, values, hits=seen)
     if claim.ratio:
         assert claim.value is not None  # ratio comes with value
-        return stats.ratio(claim.says, claim.metric, claim.ratio, claim.value, values)
+        return verdicts.ratio(claim.says, claim.metric, claim.ratio, claim.value, values)
     if claim.best:
         pairs = [(claim.best, label) for label in others if label != claim.best]
     elif claim.worst:
@@ -497,4 +497,6 @@ def _judge(
         assert claim.better is not None  # one form is given
         pairs = [(claim.better, label) for label in claim.worse]
     lower, digits = column.better == "lower", max(column.decimals, 1)
-    return stats.ordered(claim.says, claim.metric, kind, pairs, values, lower_is_better=lower, digits=digits, hits=seen)
+    return verdicts.ordered(
+        claim.says, claim.metric, kind, pairs, values, lower_is_better=lower, digits=digits, hits=seen
+    )

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from ablations.stats import LEVEL, Agreement, Comparison, Verdict, summarise
+from ablations.stats import LEVEL, Agreement, Comparison, summarise
+from ablations.verdicts import Verdict
 
 REDUCED = "reduced scale: not a reproduction of the paper's numbers"
 CHANGED = "not the paper's recipe: not a reproduction of the paper's numbers"

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from ablations import latex, phrases, render, spec
-from ablations.stats import Agreement, Comparison, Verdict
+from ablations.stats import Agreement, Comparison
 from ablations.table import Cell, Column, Row, Table, mark_best
+from ablations.verdicts import Verdict
 
 METRIC = "lin/ucf101"
 NASTY = "100 % & _x_ #1 $2 {3} ~4^5 \\6 β “q” <|> 漢 `c` *s*\n--end"

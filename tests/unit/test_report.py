@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from ablations import code, plots, render, report, stats
+from ablations import code, plots, render, report, verdicts
 from ablations.spec import Claim
 from ablations.table import REDUCED, Cell, Column, Row, Table, mark_best
 from fima.config import Settings
@@ -49,7 +49,7 @@ def small(seeds: Sequence[int] = (0, 1), **changes: Any) -> Table:
         rows=mark_best(rows, [column]),
         data={"ucf101": "embedded two-stage (source)"},
         notes=("Protocol: probe_a.",),
-        verdicts=(stats.ordered("0.5 beats 0.3", "lin/ucf101", "better", [("0.5", "0.3")], values),),
+        verdicts=(verdicts.ordered("0.5 beats 0.3", "lin/ucf101", "better", [("0.5", "0.3")], values),),
     )
     return replace(table, **changes)
 
@@ -95,7 +95,7 @@ def test_markdown_table_as_it_stands() -> None:
         "\n"
         "A verdict speaks of this reduced scale only.\n"
         "\n"
-        f"Rule for better: {stats.ORDER_RULE}.\n"
+        f"Rule for better: {verdicts.ORDER_RULE}.\n"
         "\n"
     )
 

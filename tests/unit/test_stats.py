@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from ablations import stats
+from ablations import stats, verdicts
 
 T2 = 4.302652729911275  # 97.5 % quantile of Student's t with 2 degrees of freedom
 
@@ -49,10 +49,10 @@ def test_ratio_is_a_geometric_mean() -> None:
         stats.paired_ratio(seeds(0.0), seeds(1.0))
 
 
-def better(first: dict[int, float], *others: dict[int, float], lower: bool = False) -> stats.Verdict:
+def better(first: dict[int, float], *others: dict[int, float], lower: bool = False) -> verdicts.Verdict:
     rows = {"a": first} | {f"o{i}": other for i, other in enumerate(others)}
     pairs = [("a", name) for name in rows if name != "a"]
-    return stats.ordered("a wins", "lin/ucf101", "better", pairs, rows, lower_is_better=lower)
+    return verdicts.ordered("a wins", "lin/ucf101", "better", pairs, rows, lower_is_better=lower)
 
 
 def test_order_supported_contradicted_undecided() -> None:
@@ -120,22 +120,22 @@ def test_equal_inside_outside_and_wide() -> None:
         "far": seeds(55, 56, 57.1),
         "wide": seeds(47, 52, 55),
     }
-    assert stats.equal("same", "m", ("a", "near"), rows).state == "supported"
-    assert stats.equal("same", "m", ("a", "far"), rows).state == "contradicted"
-    wide = stats.equal("same", "m", ("a", "wide"), rows)
+    assert verdicts.equal("same", "m", ("a", "near"), rows).state == "supported"
+    assert verdicts.equal("same", "m", ("a", "far"), rows).state == "contradicted"
+    wide = verdicts.equal("same", "m", ("a", "wide"), rows)
     assert wide.state == "undecided"
     assert "not wholly inside or outside ±1 of 0" in wide.words
-    assert stats.equal("same", "m", ("a", "near", "far"), rows).state == "contradicted"
-    assert stats.equal("same", "m", ("a", "near"), {"a": seeds(1), "near": seeds(1.5)}).words == (
+    assert verdicts.equal("same", "m", ("a", "near", "far"), rows).state == "contradicted"
+    assert verdicts.equal("same", "m", ("a", "near"), {"a": seeds(1), "near": seeds(1.5)}).words == (
         "one seed: size agrees (within ±1 of 0), undecided; “a” against “near”: gap −0.5, n = 1"
     )
 
 
 def test_ratio_verdicts() -> None:
     rows = {"dc": seeds(1.03, 1.02, 1.04), "vd": seeds(1.0, 1.0, 1.0), "md": seeds(1.5, 1.51, 1.49)}
-    assert stats.ratio("cheap", "gpu_days", ("dc", "vd"), 1.029, rows).state == "supported"
-    assert stats.ratio("cheap", "gpu_days", ("md", "vd"), 1.102, rows).state == "contradicted"
-    single = stats.ratio("cheap", "gpu_days", ("md", "vd"), 1.102, {"md": seeds(1.5), "vd": seeds(1.0)})
+    assert verdicts.ratio("cheap", "gpu_days", ("dc", "vd"), 1.029, rows).state == "supported"
+    assert verdicts.ratio("cheap", "gpu_days", ("md", "vd"), 1.102, rows).state == "contradicted"
+    single = verdicts.ratio("cheap", "gpu_days", ("md", "vd"), 1.102, {"md": seeds(1.5), "vd": seeds(1.0)})
     assert single.words == (
         "one seed: size disagrees (not within ±0.05 of 1.102), undecided; “md” against “vd”: ratio 1.500, n = 1"
     )
@@ -334,7 +334,7 @@ def test_bootstrap_is_deterministic_antisymmetric_and_bounded_in_memory() -> Non
     assert interval is not None and interval == stats.hierarchical(dict(reversed(first.items())), second)
     low, high = stats.hierarchical(second, first) or (0.0, 0.0)
     assert (-high, -low) == pytest.approx(interval)
-    blocks = stats._resampled(random_hits(1, (0.6, 0.7), 3000), random_hits(2, (0.5, 0.5), 3000), draws=1001)
+    blocks = stats.resampled(random_hits(1, (0.6, 0.7), 3000), random_hits(2, (0.5, 0.5), 3000), draws=1001)
     assert blocks is not None and blocks.shape == (1001,)  # in blocks of 666
     assert blocks.mean() == pytest.approx(15, abs=2)
 
@@ -537,8 +537,8 @@ def test_too_few_videos_leave_an_order_undecided() -> None:
 
     def judge(
         hits: dict[str, stats.Hits] | None, pair: tuple[str, str] = ("a", "b"), lower: bool = False
-    ) -> stats.Verdict:
-        return stats.ordered("a wins", "m", "better", [pair], rows, hits=hits, lower_is_better=lower)
+    ) -> verdicts.Verdict:
+        return verdicts.ordered("a wins", "m", "better", [pair], rows, hits=hits, lower_is_better=lower)
 
     assert judge(None).state == "supported" and judge(None).boot_low is None
     assert judge({"a": few["a"]}).state == "supported"
@@ -567,15 +567,15 @@ def test_every_pair_needs_enough_videos() -> None:
     rows, few, many = few_and_many()
     rows["c"] = {seed: value - 1.0 for seed, value in rows["a"].items()}  # closer than b, and of unknown videos
     pairs = [("a", "c"), ("a", "b")]
-    assert stats.ordered("a wins", "m", "best", pairs, rows, hits=many).state == "supported"
-    verdict = stats.ordered("a wins", "m", "best", pairs, rows, hits=few)
+    assert verdicts.ordered("a wins", "m", "best", pairs, rows, hits=many).state == "supported"
+    verdict = verdicts.ordered("a wins", "m", "best", pairs, rows, hits=few)
     assert verdict.state == "undecided"
     assert "“a” against “b”" in verdict.words and "closest" not in verdict.words and verdict.gap == 10.0
     # to refute, the pair that its videos bear out is enough
     turned = [(worse, better) for better, worse in pairs]
-    found = stats.ordered("a loses", "m", "best", turned, rows, hits=few)
+    found = verdicts.ordered("a loses", "m", "best", turned, rows, hits=few)
     assert (found.state, found.gap) == ("contradicted", -1.0)
-    corrected = stats.ordered("a loses", "m", "best", [("b", "a"), ("a", "c")], rows, hits=few)
+    corrected = verdicts.ordered("a loses", "m", "best", [("b", "a"), ("a", "c")], rows, hits=few)
     assert corrected.state == "undecided"
     assert "(at 97.5 %, for 2 comparisons); closest of 2: “b” against “a”" in corrected.words
 
@@ -583,8 +583,8 @@ def test_every_pair_needs_enough_videos() -> None:
 def test_too_few_videos_leave_equality_undecided() -> None:
     rows, few, many = few_and_many()
 
-    def judge(hits: dict[str, stats.Hits] | None, margin: float) -> stats.Verdict:
-        return stats.equal("same", "m", ("a", "b"), rows, margin=margin, hits=hits)
+    def judge(hits: dict[str, stats.Hits] | None, margin: float) -> verdicts.Verdict:
+        return verdicts.equal("same", "m", ("a", "b"), rows, margin=margin, hits=hits)
 
     assert judge(None, 12.0).state == "supported" and judge(None, 3.0).state == "contradicted"
     assert judge(many, 20.0).state == "supported" and judge(many, 3.0).state == "contradicted"
@@ -600,14 +600,14 @@ def test_too_few_videos_leave_equality_undecided() -> None:
 def test_seeds_until_an_interval_fits_a_margin() -> None:
     differences = [3.0, -1.0, -3.0, 1.2]
     rows = {"a": seeds(*differences), "b": seeds(0, 0, 0, 0)}
-    verdict = stats.equal("same", "m", ("a", "b"), rows)
+    verdict = verdicts.equal("same", "m", ("a", "b"), rows)
     distance, std = 1 - 0.05, float(np.std(differences, ddof=1))
     n = next(n for n in range(4, 2000) if stats.critical(n) * std / math.sqrt(n) < distance)
     assert (verdict.state, verdict.needed) == ("undecided", n - 4)
     assert f"; about {n - 4} more seeds would decide it if gap and spread stay" in verdict.words
-    edge = stats.equal("same", "m", ("a", "b"), {"a": seeds(0, 2), "b": seeds(0, 0)})
+    edge = verdicts.equal("same", "m", ("a", "b"), {"a": seeds(0, 2), "b": seeds(0, 0)})
     assert edge.needed is None and edge.words.endswith("not wholly inside or outside ±1 of 0")
-    hard = stats.equal("same", "m", ("a", "b"), {"a": seeds(-8, 9.99), "b": seeds(0, 0)})
+    hard = verdicts.equal("same", "m", ("a", "b"), {"a": seeds(-8, 9.99), "b": seeds(0, 0)})
     assert hard.needed is None and "more than 1000 more seeds" in hard.words
 
 
@@ -617,7 +617,7 @@ def test_seeds_until_a_ratio_fits_its_margin_are_counted_in_logarithms() -> None
     mean, std = float(np.mean(logs)), float(np.std(logs, ddof=1))
     distance = min(abs(mean - math.log(1.05)), abs(mean - math.log(1.15)))
     n = next(n for n in range(3, 2000) if stats.critical(n) * std / math.sqrt(n) < distance)
-    verdict = stats.ratio("cheap", "gpu_days", ("a", "b"), 1.1, rows)
+    verdict = verdicts.ratio("cheap", "gpu_days", ("a", "b"), 1.1, rows)
     assert (verdict.state, verdict.needed, verdict.p) == ("undecided", n - 3, None)
-    wide = stats.ratio("cheap", "gpu_days", ("a", "b"), 1.1, rows, tolerance=1.2)  # no edge below
+    wide = verdicts.ratio("cheap", "gpu_days", ("a", "b"), 1.1, rows, tolerance=1.2)  # no edge below
     assert wide.state in ("supported", "undecided") and finite(wide)

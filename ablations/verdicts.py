@@ -1,0 +1,363 @@
+"""What measured numbers say about a sentence of the paper.
+
+A claim is judged on seeds that both rows share. The words used are "supported", "contradicted" and "undecided"; none of
+them means that a number was reproduced, and a mean alone decides nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ablations.stats import (
+    LEVEL,
+    MOST,
+    Gap,
+    Hits,
+    Values,
+    hierarchical,
+    interval,
+    needed,
+    needed_within,
+    p_value,
+    paired,
+    paired_differences,
+    paired_logs,
+    paired_ratio,
+    percentiles,
+    resampled,
+    shared_hits,
+    sign_flip,
+)
+
+MARGIN = 1.0  # points within which two accuracies count as equal; the paper calls 0.5 "saturated" and 1.2 "better"
+TOLERANCE = 0.05  # distance from a claimed ratio that still counts as that ratio
+
+State = Literal["supported", "contradicted", "undecided"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What measured numbers say about one sentence of the paper."""
+
+    says: str
+    metric: str
+    kind: str
+    state: State
+    direction: Literal["agrees", "disagrees", "level"] | None  # sign of the measured gap; None without numbers
+    n: int  # common seeds of the comparison shown
+    gap: float | None
+    low: float | None
+    high: float | None
+    level: float
+    rule: str
+    words: str
+    p: float | None = None  # two-sided paired t test of the comparison shown
+    sign_flip: float | None = None  # its exact two-sided sign-flip test
+    boot_low: float | None = None  # its 95 % hierarchical bootstrap over seeds and test videos
+    boot_high: float | None = None
+    needed: int | None = None  # further seeds that an undecided claim asks for, if the gap and spread stay as they are
+
+
+def _direction(gap: float | None, zero: float = 0.0) -> Literal["agrees", "disagrees", "level"] | None:
+    if gap is None:
+        return None
+    return "level" if gap == zero else "agrees" if gap > zero else "disagrees"
+
+
+def _number(value: float, digits: int, signed: bool) -> str:
+    text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
+    return text.replace("-", "−")
+
+
+def _shown(gap: Gap, digits: int, signed: bool, level: float = LEVEL) -> str:
+    """ "gap +2.3, 95 % interval +0.9 to +3.7, n = 5" """
+    name = "gap" if signed else "ratio"
+    if gap.value is None:
+        return "no seed measured on both sides"
+    text = f"{name} {_number(gap.value, digits, signed)}"
+    if gap.low is not None and gap.high is not None:
+        low, high = _number(gap.low, digits, signed), _number(gap.high, digits, signed)
+        text += f", {100 * level:g} % interval {low} to {high}"
+    return f"{text}, n = {gap.n}"
+
+
+def _one_seed(direction: str | None) -> str:
+    return {"agrees": "direction agrees", "disagrees": "direction disagrees", "level": "no difference"}[direction or ""]
+
+
+def _few_videos(low: float, high: float, digits: int) -> str:
+    interval = f"{_number(low, digits, True)} to {_number(high, digits, True)}"
+    return f"the test videos are too few: bootstrap over seeds and videos {interval}"
+
+
+def _more_seeds(more: int | None, what: str) -> str:
+    if more is None:
+        return f"; more than {MOST} more seeds would be needed if gap and spread stay"
+    return f"; about {more} more seed{'' if more == 1 else 's'} would decide {what} if gap and spread stay"
+
+
+ORDER_RULE = (
+    "supported: every interval of the paired difference lies above 0; contradicted: one lies below 0 "
+    "(Bonferroni over the comparisons); where outcomes per test video are known, the bootstrap interval over seeds and "
+    "videos must lie there too; otherwise, or with fewer than 2 common seeds, undecided"
+)
+
+
+def ordered(
+    says: str,
+    metric: str,
+    kind: str,
+    pairs: Sequence[tuple[str, str]],
+    rows: Mapping[str, Values],
+    *,
+    lower_is_better: bool = False,
+    digits: int = 1,
+    level: float = LEVEL,
+    hits: Mapping[str, Hits] | None = None,
+) -> Verdict:
+    """A claim that in each pair the first row is better than the second.
+
+    All must hold for "supported", which needs no correction (an intersection-union test); any one refutes, so that
+    one side is corrected for the number of pairs. The comparison with the smallest gap is the one shown. Where `hits`
+    tells the outcomes per test video, an interval over seeds decides only what one over seeds and videos decides too.
+    """
+    sign = -1.0 if lower_is_better else 1.0
+    corrected = 1 - (1 - level) / max(len(pairs), 1)
+
+    def flip(values: Values) -> dict[int, float]:
+        return {seed: sign * value for seed, value in values.items()}
+
+    sides = [(flip(rows.get(better, {})), flip(rows.get(worse, {}))) for better, worse in pairs]
+    gaps = [paired(better, worse, level) for better, worse in sides]
+    strict = [paired(better, worse, corrected) for better, worse in sides]
+    empty = [pair for pair, gap in zip(pairs, gaps, strict=True) if gap.value is None]
+    known = [(gap.value, i) for i, gap in enumerate(gaps) if gap.value is not None]
+    if not known:
+        what = "; ".join(f"“{better}” against “{worse}”" for better, worse in empty) or "no comparison"
+        return Verdict(
+            says,
+            metric,
+            kind,
+            "undecided",
+            None,
+            0,
+            None,
+            None,
+            None,
+            level,
+            ORDER_RULE,
+            f"undecided: {what}: no seed measured on both sides",
+        )
+    boots: list[tuple[float, float] | None] = []
+    strict_boots: list[tuple[float, float] | None] = []
+    for labels, (better_values, worse_values) in zip(pairs, sides, strict=True):
+        seeds = sorted(better_values.keys() & worse_values.keys())
+        draws = resampled(shared_hits(hits, labels[0], seeds), shared_hits(hits, labels[1], seeds))
+        boots.append(None if draws is None else percentiles(sign * draws, level))
+        strict_boots.append(None if draws is None else percentiles(sign * draws, corrected))
+
+    _, i = closest = min(known)
+    state: State = "undecided"
+    few: str | None = None  # why an interval over seeds alone does not decide
+    refuting = [(g.high, j) for j, g in enumerate(strict) if g.high is not None and g.high < 0]
+    if refuting:
+        firm = [(high, j) for high, j in refuting if (boot := strict_boots[j]) is None or boot[1] < 0]
+        # the pair that refutes is the one to show
+        _, i = min(firm or refuting)
+        if firm:
+            state = "contradicted"
+        elif (boot := strict_boots[i]) is not None:
+            few = _few_videos(*boot, digits)
+            if len(pairs) > 1:
+                few += f" (at {100 * corrected:.4g} %, for {len(pairs)} comparisons)"
+    elif not empty and all(g.low is not None and g.low > 0 for g in gaps):
+        loose = [(boot, j) for j, boot in enumerate(boots) if boot is not None and boot[0] <= 0]
+        if loose:
+            boot, i = min(loose)
+            few = _few_videos(*boot, digits)
+        else:
+            state = "supported"
+    gap, (better, worse) = gaps[i], pairs[i]
+    differences = paired_differences(*sides[i])
+    direction = _direction(gap.value)
+    prefix = f"closest of {len(pairs)}: " if len(pairs) > 1 and state != "contradicted" and i == closest[1] else ""
+    shown = f"{prefix}“{better}” against “{worse}”: {_shown(gap, digits, True, level)}"
+    if lower_is_better:
+        shown += " (lower is better; a positive gap is in favour)"
+    if empty:
+        shown += f"; {len(empty)} of {len(pairs)} comparisons have no common seed"
+    low, high = boots[i] or (None, None)
+    more: int | None = None
+    if gap.n == 1 and state == "undecided":
+        words = f"one seed: {_one_seed(direction)}, undecided; {shown}"
+    elif few:
+        words = f"undecided: {few}; {shown}"
+    else:
+        words = f"{state}: {shown}"
+        if state == "undecided" and gap.low is not None:
+            words += (
+                "; the interval includes 0" if gap.low <= 0 <= (gap.high or 0) else "; not every comparison decides"
+            )
+            if gap.value and gap.low <= 0:  # else more seeds of this comparison are of no help
+                more = needed(differences, level if gap.value > 0 else corrected)
+                words += _more_seeds(more, "this comparison" if len(pairs) > 1 else "it")
+    return Verdict(
+        says,
+        metric,
+        kind,
+        state,
+        direction,
+        gap.n,
+        gap.value,
+        gap.low,
+        gap.high,
+        level,
+        ORDER_RULE,
+        words,
+        p_value(differences),
+        sign_flip(differences),
+        low,
+        high,
+        more,
+    )
+
+
+def equal(
+    says: str,
+    metric: str,
+    labels: Sequence[str],
+    rows: Mapping[str, Values],
+    *,
+    margin: float = MARGIN,
+    digits: int = 1,
+    level: float = LEVEL,
+    hits: Mapping[str, Hits] | None = None,
+) -> Verdict:
+    """A claim that no two of the rows differ by more than a margin. The pair that speaks most against it is shown."""
+    rule = (
+        f"equal means within ±{margin:g}: supported when the whole interval of the paired difference lies inside, "
+        "contradicted when it lies wholly outside, undecided when it is wider or there are fewer than 2 common seeds; "
+        "where outcomes per test video are known, the bootstrap interval over seeds and videos must lie there too; "
+        "of several pairs the one most against the claim decides"
+    )
+    verdicts = []
+    for pair in itertools.combinations(labels, 2):
+        first, second = (rows.get(label, {}) for label in pair)
+        seeds = sorted(first.keys() & second.keys())
+        boot = hierarchical(shared_hits(hits, pair[0], seeds), shared_hits(hits, pair[1], seeds), level)
+        differences = paired_differences(first, second)
+        gap = interval(differences, level)
+        verdicts.append(
+            _within(says, metric, "equal", pair, gap, 0.0, margin, rule, digits, True, level, differences, boot)
+        )
+    order = ("contradicted", "undecided", "supported")
+    return min(verdicts, key=lambda verdict: (order.index(verdict.state), -abs(verdict.gap or 0)))
+
+
+def ratio(
+    says: str,
+    metric: str,
+    labels: tuple[str, str],
+    value: float,
+    rows: Mapping[str, Values],
+    *,
+    tolerance: float = TOLERANCE,
+    digits: int = 3,
+    level: float = LEVEL,
+) -> Verdict:
+    """A claim that the first row costs `value` times the second."""
+    rule = (
+        f"supported when the whole interval of the paired ratio lies within ±{tolerance:g} of the paper's ratio, "
+        "contradicted when it lies wholly outside; otherwise, or with fewer than 2 common seeds, undecided"
+    )
+    first, second = rows.get(labels[0], {}), rows.get(labels[1], {})
+    gap = paired_ratio(first, second, level)
+    logs = paired_logs(first, second)
+    return _within(says, metric, "ratio", labels, gap, value, tolerance, rule, digits, False, level, logs, None)
+
+
+def _within(
+    says: str,
+    metric: str,
+    kind: str,
+    labels: tuple[str, str],
+    gap: Gap,
+    centre: float,
+    margin: float,
+    rule: str,
+    digits: int,
+    signed: bool,
+    level: float,
+    spread: Sequence[float],
+    boot: tuple[float, float] | None,
+) -> Verdict:
+    """A claim that a measured gap lies within `margin` of `centre`.
+
+    Args:
+        signed: a difference, else a ratio.
+        spread: differences behind the gap, or logarithms of the ratios.
+        boot: interval over seeds and test videos.
+    """
+    what = f"“{labels[0]}” against “{labels[1]}”: {_shown(gap, digits, signed, level)}"
+    asked = f"within ±{margin:g} of {centre:g}"
+    if gap.value is None:
+        words = f"undecided: {what}"
+        return Verdict(says, metric, kind, "undecided", None, 0, None, None, None, level, rule, words)
+    inside = abs(gap.value - centre) <= margin
+    direction: Literal["agrees", "disagrees"] = "agrees" if inside else "disagrees"
+    if gap.low is None or gap.high is None:
+        words = f"one seed: size {direction} ({'' if inside else 'not '}{asked}), undecided; {what}"
+        return Verdict(says, metric, kind, "undecided", direction, gap.n, gap.value, None, None, level, rule, words)
+
+    def decided(low: float, high: float) -> State:
+        if centre - margin <= low and high <= centre + margin:
+            return "supported"
+        return "contradicted" if high < centre - margin or low > centre + margin else "undecided"
+
+    state = decided(gap.low, gap.high)
+    boot_low, boot_high = boot or (None, None)
+    more: int | None = None
+    if boot is not None and state not in ("undecided", decided(*boot)):
+        state = "undecided"
+        words = f"undecided: {_few_videos(*boot, digits)}; {what}"
+    else:
+        reason = {
+            "supported": f"the interval lies {asked}",
+            "contradicted": f"the interval lies nowhere {asked}",
+            "undecided": f"the interval is not wholly inside or outside ±{margin:g} of {centre:g}",
+        }[state]
+        words = f"{state}: {what}; {reason}"
+        if state == "undecided" and abs(gap.value - centre) != margin:
+            lower, upper = centre - margin, centre + margin
+            if not signed:
+                lower, upper = math.log(lower) if lower > 0 else -math.inf, math.log(upper)
+            more = needed_within(spread, (lower, upper), level)
+            words += _more_seeds(more, "it")
+    return Verdict(
+        says,
+        metric,
+        kind,
+        state,
+        direction,
+        gap.n,
+        gap.value,
+        gap.low,
+        gap.high,
+        level,
+        rule,
+        words,
+        p_value(spread) if signed else None,  # a ratio is not asked to differ from 1
+        sign_flip(spread) if signed else None,
+        boot_low,
+        boot_high,
+        more,
+    )
+
+
+def unmeasured(says: str, metric: str, kind: str, reason: str) -> Verdict:
+    """A claim about which nothing was measured."""
+    return Verdict(says, metric, kind, "undecided", None, 0, None, None, None, LEVEL, "", f"undecided: {reason}")
