@@ -213,6 +213,7 @@ class _Run:
         since = self.others.pop(stage.uid, None)
         status = self.store.status(stage.uid)
         if status.state == "done":
+            self.store.tidy(stage.uid)  # a kill after its result was written
             self.outcome.cached += 1
             self._settle(stage, "cached")
         elif status.state == "failed" and since is not None and status.ended is not None and status.ended >= since:

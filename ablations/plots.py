@@ -87,7 +87,7 @@ def across(count: int) -> int:
     return count if count <= 3 else 2 if count == 4 else 3
 
 
-def panelled(table: Table, count: int, labels: Sequence[str]) -> tuple[Figure, Sequence[Axes]]:
+def panelled(table: Table, count: int, labels: Sequence[str], inches: float = 3.3) -> tuple[Figure, Sequence[Axes]]:
     """A figure with what a reader must know at its head, and `count` panels with room for the labels of rows."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -96,7 +96,7 @@ def panelled(table: Table, count: int, labels: Sequence[str]) -> tuple[Figure, S
     lines = sum(max(label.count("\n") + 1, 2) for label in labels)
     columns, down = across(count), math.ceil(count / across(count))
     margin = 0.075 * max(len(line) for label in labels for line in label.split("\n"))
-    width = max(margin + 3.3 * columns + 0.3, 7.0)
+    width = max(margin + inches * columns + 0.3, 7.0)
     head = _head(table, int(width * 13))
     height = down * (0.24 * lines + 1.45) + 0.2 * (head.count("\n") + 1) + 0.9
     figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, hspace=0.05))
@@ -110,10 +110,9 @@ def panelled(table: Table, count: int, labels: Sequence[str]) -> tuple[Figure, S
 
 def finish(figure: Figure, handles: Mapping[str, Any]) -> None:
     """The legend, in one line where it fits."""
-    fits = sum(len(name) + 10 for name in handles) < 12.5 * figure.get_figwidth()
-    figure.legend(
-        handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles) if fits else 1, frameon=False
-    )
+    sizes, room = [len(name) + 10 for name in handles], 12.5 * figure.get_figwidth()
+    ncols = len(sizes) if sum(sizes) < room else max(int(room / max(sizes)), 1)
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=ncols, frameon=False)
 
 
 def _head(table: Table, width: int) -> str:
@@ -160,22 +159,27 @@ def _panel(panel: Axes, table: Table, column: Column, labels: list[str], shared:
     if table.references:
         panel.axhline(len(table.rows) - 0.5, color=CHANCE, lw=0.8, zorder=1)
     for y, cell in enumerate(ours):
-        colour = OURS if y < len(table.rows) else CHANCE
-        if cell.mean is None and y >= len(table.rows):
-            continue  # a reference that has no such number
+        reference = y >= len(table.rows)
+        colour, middle = (CHANCE, y + 0.0) if reference else (OURS, y - up)
+        if cell.mean is None and reference:
+            continue  # it has no such number
         if cell.mean is None:
             panel.annotate(
                 "not measured", (0.02, y - up), xycoords=("axes fraction", "data"), va="center", color=OURS, fontsize=8
             )
             continue
         if cell.half:
-            panel.errorbar(cell.mean, y - up, xerr=cell.half, color=colour, lw=1.6, capsize=3, zorder=2)
-            panel.plot(cell.ordered, [y - up] * cell.n, "|", color=colour, ms=9, mew=1, alpha=0.6, zorder=3)
-        panel.plot([cell.mean], [y - up], "o", color=colour, ms=6, zorder=4)
+            panel.errorbar(cell.mean, middle, xerr=cell.half, color=colour, lw=1.6, capsize=3, zorder=2)
+            panel.plot(cell.ordered, [middle] * cell.n, "|", color=colour, ms=9, mew=1, alpha=0.6, zorder=3)
+        panel.plot([cell.mean], [middle], "o", color=colour, ms=6, zorder=4)
     several = any(cell.n > 1 for cell in ours)
     if any(cell.n for cell in ours):
         handles["measured" + (": mean, 95 % interval, each seed" if several else ": one seed, no interval")] = Line2D(
             [], [], color=OURS, marker="o", ms=6, lw=1.6 if several else 0
+        )
+    if any(cell.n for cell in ours[len(table.rows) :]):
+        handles["for reference, measured likewise"] = Line2D(
+            [], [], color=CHANCE, marker="o", ms=6, lw=1.6 if several else 0
         )
     low, high = _span([edge for cell in ours if cell.mean is not None for edge in edges(cell)])
     if apart:
@@ -261,11 +265,11 @@ def limits(
     )
 
 
-def ticks(axis: Axis, column: Column) -> None:
-    """At most five numbers, so that neighbours do not touch; one tick where all values are the same."""
+def ticks(axis: Axis, column: Column, steps: int = 4) -> None:
+    """At most so many steps, so that neighbours do not touch; one tick where all values are the same."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    axis.set_major_locator(MaxNLocator(4))
+    axis.set_major_locator(MaxNLocator(steps))
 
     def label(position: float, _: int | None = None) -> str:
         written = number(position, max(column.decimals, 1) + 1)

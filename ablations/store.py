@@ -65,10 +65,14 @@ class Store:
         """Write config.json, and remove drafts of killed processes. To be called with the lock held."""
         folder = self.folder(stage.uid)
         folder.mkdir(parents=True, exist_ok=True)
-        for draft in folder.glob(".*"):
+        self.tidy(stage.uid)
+        write_json(folder / "config.json", asdict(stage))
+
+    def tidy(self, uid: str) -> None:
+        """Remove drafts that killed processes left of a stage that no other process runs."""
+        for draft in self.folder(uid).glob(".*"):
             if re.fullmatch(r"\..+\.\d+(\.tmp)?", draft.name):
                 draft.unlink(missing_ok=True)
-        write_json(folder / "config.json", asdict(stage))
 
     def config(self, uid: str) -> dict[str, Any]:
         """The stage as it was begun; empty if it never was."""

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = {"table.md", "table.tex", "table.csv", "table.json", "plot.png", "plot.pdf"}
-TIMES = re.compile(r"second|environment|attempt|started|ended|pid|gpu_days|device")
+FILES = {"table.md", "table.tex", "table.csv", "table.json", "plot.png", "plot.pdf", "effect.png", "effect.pdf"}
+CURVE = {"curve.png", "curve.pdf"}
+TIMES = re.compile(r"second|environment|attempt|started|ended|pid|gpu_days|device|memory")
 
 
 @contextmanager
@@ -55,7 +56,9 @@ def results(store: Path) -> dict[str, Any]:
 
 
 def tables(reports: Path) -> dict[str, bytes]:
-    files = (path for path in sorted(reports.rglob("*")) if path.is_file())
+    files = (
+        path for path in sorted(reports.rglob("*")) if path.is_file() and path.name != "results.jsonl"
+    )  # has times
     return {str(path.relative_to(reports)): path.read_bytes() for path in files}
 
 
@@ -69,7 +72,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_study_becomes_a_table(undisturbed: Path) -> None:
     folder = undisturbed / "reports/debug/table3d_beta"
-    assert {path.name for path in folder.iterdir()} == FILES
+    assert {path.name for path in folder.iterdir()} == FILES | CURVE
     text = (folder / "table.md").read_text()
     for printed in ("0.3", "0.5", "0.7", "73.1", "fima-ablate run studies/table3d_beta.yaml", "--profile debug"):
         assert printed in text
@@ -93,9 +96,11 @@ def test_all_thirteen_studies_end_with_a_table(tmp_path: Path) -> None:
     code, _, err = call(tmp_path, "run", "all", "--profile", "debug", "--no-mlflow", "--metrics", "lin/ucf101")
     assert code == 0, err
     assert "46 rows need 28 distinct pre-trainings per seed" in err
-    written = {path.name: {file.name for file in path.iterdir()} for path in (tmp_path / "reports/debug").iterdir()}
+    folder = tmp_path / "reports/debug"
+    written = {path.name: {file.name for file in path.iterdir()} for path in folder.iterdir() if path.is_dir()}
     assert len(written) == 13
-    assert all(files == FILES for files in written.values())
+    assert {frozenset(files) for files in written.values()} == {frozenset(FILES), frozenset(FILES | CURVE)}
+    assert {path.name for path in folder.iterdir() if path.is_file()} == {"results.jsonl", "report.tex", "claims.md"}
     rows = [json.loads(path.read_text())["rows"] for path in tmp_path.glob("reports/debug/*/table.json")]
     assert sum(map(len, rows)) == 46
     assert all(cell["n"] == 1 for table in rows for row in table for cell in row["cells"].values())
@@ -225,3 +230,20 @@ def test_a_failed_stage_fails_the_command_but_not_the_others(tmp_path: Path) -> 
     assert code == 1
     assert "Traceback" not in err
     assert (tmp_path / "reports/debug/table3d_beta/table.md").exists()
+
+
+def test_records_alone_write_the_same_tables(undisturbed: Path, tmp_path: Path) -> None:
+    """As in a fresh clone: the store is not there, results.jsonl is."""
+    kept = tmp_path / "reports/debug"
+    kept.mkdir(parents=True)
+    (kept / "results.jsonl").write_bytes((undisturbed / "reports/debug/results.jsonl").read_bytes())
+    code, _, err = call(tmp_path, "report", "--profile", "debug")
+    assert code == 0, err
+    written = tables(tmp_path / "reports")
+    assert {name: content for name, content in written.items() if "table3d_beta/" in name} == tables(
+        undisturbed / "reports"
+    )
+    assert {"debug/report.tex", "debug/claims.md"} <= set(written)
+    code, out, err = call(tmp_path, "claims", "table3d_beta", "--profile", "debug", "--json")
+    assert code == 0, err
+    assert [(claim["state"], claim["n"]) for claim in json.loads(out)] == [("undecided", 1), ("undecided", 1)]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from ablations import plots
+from ablations import effects, plots, stats
 from ablations.table import Cell, Column, Row, Table
 
 
@@ -31,6 +32,32 @@ def table(seeds: Sequence[int], metrics: int = 4, label: str = "row", reduced: b
     return Table(
         "s", "Title β $x$ _y", "Table 1", "demo", "", reduced, "small " * 30, "run", tuple(seeds), columns, rows
     )  # fmt: skip
+
+
+def full(seeds: Sequence[int], metrics: int = 4, lines: int = 1, far: float = 10) -> Table:
+    """Swept rows with long names, compared with the default row, and references with long names."""
+    plain = table(seeds, metrics, "VV + Pix, dense contrast with foreground sampling")
+    steps = (100, 200, 400, 800, 1600)
+    rows = tuple(
+        replace(row, label=f"{row.label}, {j}", default=row.default and j == 0, settings=settings)
+        for j in range(lines)
+        for row, step in zip(plain.rows, steps, strict=True)
+        for settings in [{"optim.steps": step, "losses": ["vv", "pix", "fra"][: j + 1]}]
+    )
+    names = ("random encoder", "motion energy of the clip, no encoder", "shuffled frames", "supervised")
+    references = tuple(
+        Row(
+            name,
+            {c.metric: Cell(None, {seed: 48 + far * (i - 2) + 0.2 * seed for seed in seeds}) for c in plain.columns},
+        )
+        for i, name in enumerate(names)
+    )
+    comparisons = []
+    for column in plain.columns:
+        values = {row.label: row.cells[column.metric].values for row in rows}
+        found = stats.compare(column.metric, rows[1].label, values)
+        comparisons += [replace(c, boot_low=c.low, boot_high=c.high) for c in found]
+    return replace(plain, rows=rows, references=references, comparisons=tuple(comparisons))
 
 
 @pytest.mark.parametrize(
@@ -64,6 +91,28 @@ def test_nothing_to_draw_is_said() -> None:
         plots.draw(table((0,), 0))
 
 
+def test_references_stand_below_the_rows_in_grey_without_a_value_of_the_papers() -> None:
+    drawn = full(range(3), 1)
+    figure: Any = plots.compose(drawn)
+    grey = [line for line in figure.axes[0].lines if line.get_color() == plots.CHANCE and line.get_marker() == "o"]
+    where = [(float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in grey]
+    means = [row.cells["m0"].mean for row in drawn.references]
+    assert where == [(pytest.approx(mean), len(drawn.rows) + i) for i, mean in enumerate(means)]
+    labels = [label.get_text().replace("\n", " ") for label in figure.axes[0].get_yticklabels()]
+    assert labels[len(drawn.rows) :] == [row.label for row in drawn.references]
+    diamonds = [line for axes in figure.axes for line in axes.lines if line.get_marker() == "D"]
+    assert max(y for line in diamonds for y in line.get_ydata()) < len(drawn.rows) - 0.5
+    assert "for reference, measured likewise" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_a_reference_without_the_number_leaves_its_place_empty() -> None:
+    drawn = full(range(3), 1)
+    absent = replace(drawn.references[0], cells={"m0": Cell()})
+    figure: Any = plots.compose(replace(drawn, references=(absent,)))
+    assert "not measured" not in [text.get_text() for text in figure.axes[0].texts]
+    assert not [line for line in figure.axes[0].lines if line.get_color() == plots.CHANCE and line.get_marker() == "o"]
+
+
 def test_equal_lengths_are_equal_differences() -> None:
     points = Column("lin/ucf101", "t", unit="%")
     (low, high), (paper_low, paper_high) = plots.limits((40.0, 44.0), (70.0, 71.0), points)
@@ -80,12 +129,29 @@ def test_equal_lengths_are_equal_differences() -> None:
     ids=["one seed", "full scale", "one metric", "nothing measured"],
 )
 def test_no_text_leaves_the_page_or_covers_another(seeds: Sequence[int], metrics: int, reduced: bool) -> None:
+    label = "VV + Pix, dense contrast with foreground sampling and a motion decoder"
+    _readable(plots.compose, table(seeds, metrics, label, reduced, apart=25 if reduced else 0))
+
+
+@pytest.mark.parametrize("compose", [plots.compose, effects.compose_effect, effects.compose_curve])
+@pytest.mark.parametrize(
+    ("seeds", "metrics", "lines", "far"),
+    [(range(5), 4, 1, 10), ((0,), 1, 1, 10), (range(3), 2, 3, 0.1), (range(3), 3, 3, 40)],
+    ids=["four metrics", "one seed", "references at one place", "references far away"],
+)
+def test_references_effects_and_curves_are_readable(
+    compose: Callable[[Table], Any], seeds: Sequence[int], metrics: int, lines: int, far: float
+) -> None:
+    _readable(compose, full(seeds, metrics, lines, far))
+
+
+def _readable(compose: Callable[[Table], Any], drawn: Table) -> None:
+    """No text leaves the page or covers another."""
     import matplotlib as mpl
     from matplotlib.text import Text
 
-    label = "VV + Pix, dense contrast with foreground sampling and a motion decoder"
     with mpl.rc_context(plots.STYLE):
-        figure = plots.compose(table(seeds, metrics, label, reduced, apart=25 if reduced else 0))
+        figure = compose(drawn)
         figure.canvas.draw()
         hidden = _outside(figure)
         shown = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]

@@ -238,10 +238,13 @@ def test_small_profiles_keep_the_proportions_of_table_10(profile: str, side: int
     assert f"{own} / {8 * own} / {16 * own}" in small.scale
 
 
-def test_mini_is_demo_longer_and_with_more_seeds() -> None:
+def test_mini_is_demo_with_more_seeds_and_fine_tuning() -> None:
     demo, mini = spec.load_profile("demo"), spec.load_profile("mini")
-    assert {name for name in demo.settings if demo.settings[name].value != mini.settings[name].value} == {"optim.steps"}
-    assert (demo.data, demo.linear, demo.finetune, demo.rule) == (mini.data, mini.linear, mini.finetune, mini.rule)
+    assert demo.settings == mini.settings
+    assert (demo.data, demo.linear, demo.rule) == (mini.data, mini.linear, mini.rule)
+    still = spec.load_profile("mini-stationary")
+    assert (still.settings, still.seeds, still.references) == (mini.settings, mini.seeds, mini.references)
+    assert {layer["embedded.set"].value for layer in still.data.values()} == {"stationary"}
     assert len(mini.seeds) >= 5 and "ft/ucf101" in mini.metrics and "ft/ucf101" not in demo.metrics
     assert resolved("demo").data["hmdb51"].embedded.domain == "transfer"
     assert resolved("demo").data["pretrain"] == resolved("demo").data["ucf101"]
