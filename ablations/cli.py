@@ -436,7 +436,7 @@ def _tracker(store: Store, planned: Plan) -> Any:
 
 def _report(planned: Plan, store: Store, reports: Path, only_measured: bool = False) -> dict[str, list[Path]]:
     """Write and name the tables; returns the files of each study."""
-    from ablations import render, spec
+    from ablations import publish, render, spec
     from ablations import report as reporting
 
     records = _records(planned, reports)
@@ -449,13 +449,13 @@ def _report(planned: Plan, store: Store, reports: Path, only_measured: bool = Fa
             if kept.is_file() and not only_measured:
                 typer.echo(f"nothing of {table.study} is measured here; {kept.parent}/ keeps what it holds", err=True)
             continue
-        written[table.study] = reporting.write(table, reports / planned.profile.profile / table.study)
+        written[table.study] = publish.write(table, reports / planned.profile.profile / table.study)
         typer.echo(render.text(table))
         names = " ".join(sorted(path.name for path in written[table.study]))
         typer.echo(f"{reports / planned.profile.profile / table.study}/ holds {names}\n")
     measured = [table for table in tables if table.measured]
     if measured and not planned.overrides and {path.stem for path in spec.study_files()} <= {t.study for t in tables}:
-        found = reporting.write_all(measured, reports / planned.profile.profile)
+        found = publish.write_all(measured, reports / planned.profile.profile)
         typer.echo(f"all of them in one: {' and '.join(map(str, found))}")
     return written
 

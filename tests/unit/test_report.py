@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from ablations import code, plots, render, report, verdicts
+from ablations import code, plots, publish, render, report, verdicts
 from ablations.spec import Claim
 from ablations.table import REDUCED, Cell, Column, Row, Table, mark_best
 from fima.config import Settings
@@ -272,11 +272,11 @@ def test_json_holds_everything_unrounded() -> None:
 
 
 def test_report_folder_and_rebuild_to_the_byte(tmp_path: Path) -> None:
-    first = report.write(small(), tmp_path / "a")
+    first = publish.write(small(), tmp_path / "a")
     assert [path.name for path in first] == FILES
     before = {path.name: path.read_bytes() for path in first}
-    report.write(small(), tmp_path / "a")
-    report.write(small(), tmp_path / "b")
+    publish.write(small(), tmp_path / "a")
+    publish.write(small(), tmp_path / "b")
     assert {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()} == before
     assert {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()} == before
     for name in FILES[:4]:
@@ -284,19 +284,19 @@ def test_report_folder_and_rebuild_to_the_byte(tmp_path: Path) -> None:
 
 
 def test_no_warning_of_scale_at_full_scale(tmp_path: Path) -> None:
-    report.write(small(reduced=False, scale=""), tmp_path)
+    publish.write(small(reduced=False, scale=""), tmp_path)
     assert all("reproduction" not in (tmp_path / name).read_text() for name in FILES[:4])
 
 
 def test_a_failing_plot_leaves_the_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    report.write(small(), tmp_path)
+    publish.write(small(), tmp_path)
 
     def fail(table: Table) -> dict[str, bytes]:
         raise RuntimeError("no fonts")
 
     monkeypatch.setattr(plots, "draw", fail)
     with pytest.raises(OSError, match=r"the tables are written, the plot failed: RuntimeError: no fonts"):
-        report.write(small((0, 1, 2)), tmp_path)
+        publish.write(small((0, 1, 2)), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FILES[:4])
     assert "(3)" in (tmp_path / "table.md").read_text()
 
@@ -305,7 +305,7 @@ def test_drafts_of_killed_writers_are_removed(tmp_path: Path) -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()
     (tmp_path / f".table.md.{gone.pid}.tmp").write_text("half a ta")
-    report.write(small(), tmp_path)
+    publish.write(small(), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FILES)
 
 
@@ -603,4 +603,4 @@ def test_a_failed_need_is_said_once_with_its_reason(tmp_path: Path) -> None:
     assert table.failures == (f"{first.title} ({first.uid}): vv became nan at step 3; lower optim.lr",)
     assert set(table.rows[0].cells["lin/ucf101"].missing.values()) == {"failed"}
     assert set(table.rows[1].cells["lin/ucf101"].missing.values()) == {"not run"}
-    assert [path.name for path in report.write(table, tmp_path / "report")] == FILES
+    assert [path.name for path in publish.write(table, tmp_path / "report")] == FILES
