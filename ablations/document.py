@@ -108,7 +108,7 @@ def _counts(verdicts: Sequence[Verdict]) -> str:
 
 
 def claims_rows(tables: Sequence[Table]) -> list[dict[str, Any]]:
-    """Every claim of every table, unrounded, in the paper's order."""
+    """Every claim of every table, in the paper's order."""
     return [
         {
             "study": table.study,

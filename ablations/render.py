@@ -51,6 +51,7 @@ __all__ = [
 ]
 
 FORMAT = 1  # of table.json; counts up when a key changes its meaning
+DIGITS = 10  # that are written of a float: what another machine's arithmetic may change comes after them
 
 COMPARED = ("gap", "low", "high", "p", "p_holm", "sign_flip", "boot_low", "boot_high", "detectable")
 CSV_FIELDS = (
@@ -77,18 +78,19 @@ def as_csv(table: Table) -> str:
             for column in table.columns:
                 one = None if reference else found.get((row.label, column.metric))
                 fields = [*_cell(table, row, column), reference, *_compared(one)]
-                writer.writerow(["" if part is None or part != part else part for part in fields])
+                writer.writerow(["" if part is None or part != part else _written(part) for part in fields])
     return out.getvalue()
 
 
 def _cell(table: Table, row: Row, column: Column) -> list[Any]:
     cell = cell_of(row, column)
     seeds = sorted(cell.values)
+    values = " ".join(repr(_written(cell.values[seed])) for seed in seeds)
     missing = "; ".join(f"seed {seed}: {why}" for seed, why in sorted(cell.missing.items()))
     return [
         table.study, table.profile, row.label, int(row.default), column.metric, column.title, column.data,
         column.paper_data, cell.paper, cell.mean, cell.std, cell.half, cell.n, int(cell.best),
-        " ".join(map(str, seeds)), " ".join(repr(cell.values[seed]) for seed in seeds), missing, column.chance,
+        " ".join(map(str, seeds)), values, missing, column.chance,
         "; ".join(column.protocols), column.same_as or "", int(table.departs),
     ]  # fmt: skip
 
@@ -102,7 +104,7 @@ def _flat(text: str) -> str:
 
 
 def as_json(table: Table) -> str:
-    """Everything, numbers unrounded."""
+    """Everything, floats to DIGITS significant digits."""
     plain = dataclasses.asdict(table)
     for rows, sources in ((plain["rows"], table.rows), (plain["references"], table.references)):
         for row, source in zip(rows, sources, strict=True):
@@ -123,7 +125,12 @@ def _finite(data: Any) -> Any:
         return [_finite(part) for part in data]
     if isinstance(data, float) and not math.isfinite(data):
         return None if math.isnan(data) else str(data)
-    return data
+    return _written(data)
+
+
+def _written(value: Any) -> Any:
+    """A float to DIGITS significant digits; anything else as it is."""
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
 def text(table: Table) -> str:
