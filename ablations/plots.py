@@ -116,7 +116,10 @@ def finish(figure: Figure, handles: Mapping[str, Any]) -> None:
 
 
 def _head(table: Table, width: int) -> str:
+    measured = max((cell.n for row in table.rows for cell in row.cells.values()), default=0)
     seeds = f"{len(table.seeds)} seed{'s' if len(table.seeds) != 1 else ''}"
+    if 0 < measured < len(table.seeds):
+        seeds = f"{measured} of {seeds}"  # at most: some rows may have fewer
     parts = [f"{table.title}  ·  {table.paper}", f"profile {table.profile}, {seeds}"]
     if table.scale_line:
         first, *clauses = table.scale_line.split("; ")
