@@ -205,7 +205,8 @@ def report(
     """Write tables and plots again from what is there. Runs nothing; missing cells stay empty.
 
     What is there: results of the store, and those that reports/<profile>/results.jsonl keeps of
-    stores that are not here. Without a STUDY: all of them that have a result, and report.tex.
+    stores that are not here. Without a STUDY: all of which more than half of the rows have
+    a result, and report.tex and claims.md.
 
     The committed tables of this repository, from their records:
       [dim]fima-ablate report --profile mini[/]
@@ -445,15 +446,16 @@ def _report(planned: Plan, store: Store, reports: Path, only_measured: bool = Fa
     tables = reporting.build(planned, store, records=records)
     for table in tables:
         kept = reports / planned.profile.profile / table.study / "table.json"
-        if not table.measured and (only_measured or kept.is_file()):
-            if kept.is_file() and not only_measured:
-                typer.echo(f"nothing of {table.study} is measured here; {kept.parent}/ keeps what it holds", err=True)
+        if only_measured and not table.mostly_measured:
+            continue
+        if not table.measured and kept.is_file():
+            typer.echo(f"nothing of {table.study} is measured here; {kept.parent}/ keeps what it holds", err=True)
             continue
         written[table.study] = publish.write(table, reports / planned.profile.profile / table.study)
         typer.echo(render.text(table))
         names = " ".join(sorted(path.name for path in written[table.study]))
         typer.echo(f"{reports / planned.profile.profile / table.study}/ holds {names}\n")
-    measured = [table for table in tables if table.measured]
+    measured = [table for table in tables if table.mostly_measured]
     if measured and not planned.overrides and {path.stem for path in spec.study_files()} <= {t.study for t in tables}:
         found = publish.write_all(measured, reports / planned.profile.profile)
         typer.echo(f"all of them in one: {' and '.join(map(str, found))}")

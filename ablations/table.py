@@ -137,6 +137,11 @@ class Table:
         return any(cell.n for row in self.rows for cell in row.cells.values())
 
     @property
+    def mostly_measured(self) -> bool:
+        """Whether more than half of the rows have a result: those that other studies share alone are no table."""
+        return 2 * sum(any(cell.n for cell in row.cells.values()) for row in self.rows) > len(self.rows)
+
+    @property
     def warning(self) -> str:
         """What every file carries at reduced scale, or where the command or the videos depart from the recipe."""
         return REDUCED if self.reduced else CHANGED if self.changes else ""
