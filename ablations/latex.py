@@ -89,7 +89,7 @@ def tex_escape(text: str) -> Raw:
 
 
 @dataclass(frozen=True)
-class Stub:
+class RowColumns:
     """The leading columns: their heads, and for each label its cells; a single cell runs over all of them."""
 
     heads: tuple[str, ...]
@@ -101,17 +101,17 @@ class Stub:
         return len(self.heads)
 
 
-def stub(labels: Sequence[str], settings: Sequence[Mapping[str, Any]] = ()) -> Stub:
+def row_columns(labels: Sequence[str], settings: Sequence[Mapping[str, Any]] = ()) -> RowColumns:
     """How labels become columns: marks of components, the fields of a grid, else one column.
 
     Args:
         labels: of all rows.
         settings: what each row sets; a setting that a field repeats in every row names that field's column.
     """
-    return _components(labels) or _fields(labels, settings) or Stub(("",), tuple((label,) for label in labels))
+    return _components(labels) or _fields(labels, settings) or RowColumns(("",), tuple((label,) for label in labels))
 
 
-def _components(labels: Sequence[str]) -> Stub | None:
+def _components(labels: Sequence[str]) -> RowColumns | None:
     """ "DC", "DC + FS", "DC + MD": a column per component. A label that shares none with another stays text."""
     split = [label.split(" + ") for label in labels]
     parts = [tuple(own) if all(PART.fullmatch(part) for part in own) else () for own in split]
@@ -125,10 +125,10 @@ def _components(labels: Sequence[str]) -> Stub | None:
         tuple("x" * (name in own) for name in names) if own else (label,)
         for own, label in zip(made, labels, strict=True)
     )
-    return Stub(names, tuple(cells), checks=True)
+    return RowColumns(names, tuple(cells), checks=True)
 
 
-def _fields(labels: Sequence[str], settings: Sequence[Mapping[str, Any]]) -> Stub | None:
+def _fields(labels: Sequence[str], settings: Sequence[Mapping[str, Any]]) -> RowColumns | None:
     """ "256, 4 heads", "512, 8 heads": a column per field; a word that all rows have is its head."""
     split = [label.split(", ") for label in labels]
     width = len(split[0]) if split else 0
@@ -136,7 +136,7 @@ def _fields(labels: Sequence[str], settings: Sequence[Mapping[str, Any]]) -> Stu
         return None
     columns = [_field([own[i] for own in split], settings) for i in range(width)]
     rows = zip(*(cells for _, cells in columns), strict=True)
-    return Stub(tuple(head for head, _ in columns), tuple(rows))
+    return RowColumns(tuple(head for head, _ in columns), tuple(rows))
 
 
 def _field(cells: Sequence[str], settings: Sequence[Mapping[str, Any]]) -> tuple[str, Sequence[str]]:
@@ -195,7 +195,7 @@ def dagger(level: float) -> str:
 
 def tabulars(table: Table) -> list[Raw]:
     """Tabular environments, of booktabs and colortbl: one, or several below each other where one would be too wide."""
-    left = stub([row.label for row in table.rows], [row.settings for row in table.rows])
+    left = row_columns([row.label for row in table.rows], [row.settings for row in table.rows])
     room = ROOM - max([0, *(sum(len(cell) + 3 for cell in cells) for cells in (left.heads, *left.cells))])
     groups: list[list[Column]] = [[]]
     used = 0.0
@@ -215,7 +215,7 @@ def _width(table: Table, column: Column) -> float:
     return max(len(column.title), theirs + max(14, 0.8 * len(column.data))) + 2
 
 
-def _tabular(table: Table, left: Stub, columns: Sequence[Column]) -> Raw:
+def _tabular(table: Table, left: RowColumns, columns: Sequence[Column]) -> Raw:
     start = left.width + 1
     wide = left.width > 1
     rules = [rf"\cmidrule(lr){{1-{left.width}}}"] if wide else []

@@ -102,23 +102,23 @@ def formats(table: Table) -> list[str]:
 
 
 def test_components_become_marks() -> None:
-    left = latex.stub(["VV", "VV + VD", "VV + Pix", "VV + Pix + Fra"])
+    left = latex.row_columns(["VV", "VV + VD", "VV + Pix", "VV + Pix + Fra"])
     assert left.heads == ("VV", "VD", "Pix", "Fra") and left.checks
     assert left.cells == (("x", "", "", ""), ("x", "x", "", ""), ("x", "", "x", ""), ("x", "", "x", "x"))
 
 
 def test_a_label_without_a_shared_component_stays_text() -> None:
-    left = latex.stub(["none (VV + VD)", "DC", "DC + FS", "DC + MD"])
+    left = latex.row_columns(["none (VV + VD)", "DC", "DC + FS", "DC + MD"])
     assert left.heads == ("DC", "FS", "MD")
     assert left.cells[0] == ("none (VV + VD)",) and left.cells[1] == ("x", "", "")
-    assert latex.stub(["VD", "DC", "DC + FS"]).cells[0] == ("VD",)
+    assert latex.row_columns(["VD", "DC", "DC + FS"]).cells[0] == ("VD",)
 
 
 def test_fields_become_columns_with_their_common_word_or_setting_as_head() -> None:
     labels = ["256, 4 heads", "512, 8 heads"]
     settings = [{"decoder.width": 256, "decoder.heads": 4}, {"decoder.width": 512, "decoder.heads": 8}]
-    assert latex.stub(labels, settings) == latex.Stub(("width", "heads"), (("256", "4"), ("512", "8")))
-    assert latex.stub(labels).heads == ("", "heads")
+    assert latex.row_columns(labels, settings) == latex.RowColumns(("width", "heads"), (("256", "4"), ("512", "8")))
+    assert latex.row_columns(labels).heads == ("", "heads")
 
 
 @pytest.mark.parametrize(
@@ -136,14 +136,14 @@ def test_fields_become_columns_with_their_common_word_or_setting_as_head() -> No
     ],
 )
 def test_other_labels_are_one_column(labels: list[str]) -> None:
-    assert latex.stub(labels) == latex.Stub(("",), tuple((label,) for label in labels))
+    assert latex.row_columns(labels) == latex.RowColumns(("",), tuple((label,) for label in labels))
 
 
 def test_studies_of_the_paper_have_its_columns() -> None:
     found = {}
     for path in spec.study_files():
         study = spec.load_study(path)
-        found[study.paper["table"]] = latex.stub(
+        found[study.paper["table"]] = latex.row_columns(
             [row.label for row in study.rows], [row.set for row in study.rows]
         ).heads
     several = {table: heads for table, heads in found.items() if len(heads) > 1}
