@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ablations.located import SpecError, guess
-from ablations.profile import folder_of
+from ablations.profile import REFERENCES, folder_of
 from ablations.spec import COSTS, METRICS, Profile, Resolved, Row, Study, resolve
 from fima import datasets
 from fima.config import Linear
@@ -26,14 +26,6 @@ Kind = Literal["pretrain", "untrained", "energy", "features", "linear", "finetun
 RESULTS: dict[Kind, int] = dict.fromkeys(get_args(Kind), 3)
 
 DAY = 86_400.0  # seconds
-
-# Rows that a profile adds below every table, for the numbers to be held against.
-REFERENCES = {
-    "random": "random encoder",
-    "energy": "frame differences, no encoder",
-    "shuffled": "default row, motion keys of other videos",
-    "supervised": "supervised from scratch, twice the steps",
-}
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,13 @@ PROFILES = STUDIES / "profiles"
 EVALUATIONS: dict[str, type[BaseModel]] = {"linear": Linear, "finetune": Finetune, "retrieval": Retrieval}
 KEYS = ("profile", "extends", "title", "scale", "reduced", "seeds", "metrics", "settings", "data", "linear", "finetune",
         "retrieval", "roles", "rule", "references")  # fmt: skip
-REFERENCES = ("random", "energy", "shuffled", "supervised")
+# Rows that a profile adds below every table, for the numbers to be held against.
+REFERENCES = {
+    "random": "random encoder",
+    "energy": "frame differences, no encoder",
+    "shuffled": "default row, motion keys of other videos",
+    "supervised": "supervised from scratch, twice the steps",
+}
 
 
 @dataclass(frozen=True)
@@ -142,7 +148,7 @@ def _roles(node: Node | None, under: Profile) -> dict[str, dict[str, Layer]]:
 
 
 def _references(node: Node) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(one_of(item, "reference", REFERENCES) for item in items_of(node, "references")))
+    return tuple(dict.fromkeys(one_of(item, "reference", list(REFERENCES)) for item in items_of(node, "references")))
 
 
 def _rule(node: Node) -> dict[str, Fraction]:
