@@ -41,6 +41,11 @@ class Data(Frozen):
     root: Path | None = Field(None, description="its folder; embedded videos need none")
     fold: int = Field(1, ge=1, le=3, description="official split of UCF101 and HMDB51")
     limit: int | None = Field(None, ge=1, description="videos per split, spread over the classes; none: all")
+    held_out: int | None = Field(
+        None,
+        ge=2,
+        description="choose on train: one n-th of its groups, by class, takes the place of test, which stays unread",
+    )
     broken: Literal["skip", "fatal"] = Field("skip", description="what a video that does not decode does")
     short: Literal["loop", "skip", "fatal"] = Field(
         "loop", description="what a video with fewer frames than a clip spans does: repeat them, stay out, or stop all"
@@ -82,6 +87,8 @@ def load(data: Data) -> Dataset:
             PartialCopy,
             stacklevel=2,
         )
+    if data.held_out is not None:
+        dataset = _hold_out(dataset, data.held_out)
     if data.limit is not None:
         chosen = {record for split in BOTH for record in _spread(dataset.split(split), data.limit)}
         dataset = replace(dataset, records=tuple(record for record in dataset.records if record in chosen))
@@ -97,11 +104,46 @@ def fingerprint(data: Data, pretraining: bool = False) -> str:
     """
     if data.name == "embedded":
         limited = f"-{data.limit}" if data.limit is not None else ""
-        return synthetic.fingerprint(data.embedded, training_only=pretraining) + limited
+        held = f"-held1/{data.held_out}" if data.held_out is not None else ""
+        return synthetic.fingerprint(data.embedded, training_only=pretraining) + held + limited
     dataset = load(data)
     if pretraining:
-        dataset = replace(dataset, records=tuple(_unlabelled(dataset.split("train"), dataset.split("test"))))
+        dataset = replace(dataset, records=tuple(_unlabelled(dataset)))
     return dataset.fingerprint()
+
+
+def _hold_out(dataset: Dataset, parts: int) -> Dataset:
+    """One n-th of the groups of train as "test", classes in proportion; what was test is "unused". Always the same.
+
+    Raises:
+        DataError: train has fewer groups, or no class with so many records.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    known = [record for record in dataset.split("train") if record.label is not None]
+    groups = [record.group for record in known]
+    if len(set(groups)) < parts:
+        raise DataError(
+            f"{dataset.root}: train of {dataset.title} has {len(set(groups))} groups of labelled videos, of which "
+            f"data.held_out={parts} cannot hold out one in {parts}; take at most {max(2, len(set(groups)))}"
+        )
+    folds = StratifiedGroupKFold(parts, shuffle=True, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a class with few videos may be missing on one side
+        try:
+            _, chosen = next(iter(folds.split(groups, [record.label for record in known], groups)))
+        except ValueError as error:
+            raise DataError(f"{dataset.root}: data.held_out={parts}: {error}; take a smaller number") from None
+    held = {groups[number] for number in chosen}
+
+    def side(record: Record) -> Record:
+        if record.split == "test":
+            return replace(record, split="unused")
+        if record.split == "train" and record.group in held:
+            return replace(record, split="unused" if record.label is None else "test")
+        return record
+
+    return replace(dataset, records=tuple(map(side, dataset.records)))
 
 
 @dataclass(frozen=True)
@@ -172,11 +214,8 @@ def usable(data: Data, split: str, clip: Clip, labelled: bool) -> tuple[Dataset,
         DataError: nothing is left, or videos are broken or short and that is fatal.
     """
     dataset = load(data)
-    records = dataset.split(split)
-    if labelled:
-        records = [record for record in records if record.label is not None]
-    else:
-        records = _unlabelled(records, dataset.split("test") if split == "train" else [])
+    named = [record for record in dataset.split(split) if record.label is not None]
+    records = named if labelled else _unlabelled(dataset, split)
     records, problems = readable(data, records, clip.frames * clip.stride)
     if not records:
         raise DataError(
@@ -186,8 +225,11 @@ def usable(data: Data, split: str, clip: Clip, labelled: bool) -> tuple[Dataset,
     return dataset, records, problems
 
 
-def _unlabelled(records: Sequence[Record], held: Sequence[Record]) -> list[Record]:
-    """Records without labels and groups, those of one file joined unless a held one lies between them."""
+def _unlabelled(dataset: Dataset, split: str = "train") -> list[Record]:
+    """Records of a split without labels and groups, those of one file joined unless one of another split lies between
+    them."""
+    records = dataset.split(split)
+    held = [record for record in dataset.records if record.split != split]
     end = float("inf")
 
     def stop(record: Record) -> float:

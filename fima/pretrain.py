@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from fima import backbones, compute, cost, distributed, loop, losses, views
 from fima.config import Settings
 from fima.datasets import Data, copy_of, usable
+from fima.evaluate.knn import Probe, Watch
 from fima.loop import Progress
 from fima.model import FIMA
 
@@ -34,6 +35,7 @@ def run(
     every: int = 10,
     checkpoint_seconds: float = 60,
     on_progress: Progress | None = None,
+    probe: Probe | None = None,
 ) -> dict[str, Any]:
     """Pre-train, going on from the folder's checkpoint if there is one.
 
@@ -46,6 +48,7 @@ def run(
         every: steps between metrics.
         checkpoint_seconds: least time between checkpoints; alters no result.
         on_progress: called with (step, steps, metrics).
+        probe: when to measure the encoder's kNN accuracy, which metrics then hold as "knn"; alters no result.
 
     Returns:
         Sizes, steps, seconds and the last losses, as plain JSON data.
@@ -111,6 +114,7 @@ def run(
         found = views.pretraining_views(samples, settings, footage, device)
         return {name: v if v.ndim < 5 else compute.cast(v, settings.compute) for name, v in found.items()}
 
+    watch = Watch(probe, settings, device) if probe and distributed.rank() == 0 else None
     model.train()
     samples = views.batches(samples_of, keys, footage, workers)
     for step, batch in enumerate(views.ahead(samples, prepare, device), start):
@@ -127,12 +131,13 @@ def run(
         scaler.update()
         model.enqueue(new_keys)  # after every loss has read the queues
         done = step + 1
-        if journal.due(done, steps):
+        looks = watch is not None and watch.due(done, steps)
+        if looks or journal.due(done, steps):
             final = {"loss": loss.item(), **{name: term.item() for name, term in terms.items()}, "lr": rate}
-            now = time.monotonic()
-            paces.append((now - looked[1]) / (done - looked[0]))
-            looked = (done, now)
-            journal.log(done, steps, final)
+            paces.append((time.monotonic() - looked[1]) / (done - looked[0]))
+            seen = {"knn": watch.look(model.query.backbone)} if looks and watch else {}
+            looked = (done, time.monotonic())  # what the probe takes is no part of a step
+            journal.log(done, steps, {**final, **seen})
         journal.save(done, steps, snapshot)
     distributed.barrier()
     seconds = spent + time.monotonic() - began
