@@ -167,6 +167,93 @@ def run(
 
 
 @app.command()
+def sweep(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SWEEP [KEY=VALUE]",
+            help="A sweep file or name (beta_threshold, decoder, optimisation, losses), and settings that override "
+            "profile and base.",
+            show_default=False,
+        ),
+    ],
+    profile: ProfileName = "demo",
+    data_root: DataRoot = None,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, metavar="N", help="Trials side by side, each a process of its own.")
+    ] = 1,
+    trials: Annotated[
+        int | None, typer.Option("--trials", min=0, metavar="N", help="In all, instead of the sweep's.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", min=0, help="After these no trial is begun; instead of the sweep's.")
+    ] = None,
+    sampler_seed: Annotated[
+        int | None, typer.Option("--sampler-seed", min=0, metavar="N", help="Instead of the sweep's.")
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            "--storage",
+            metavar="URL",
+            help="Where trials are kept: sqlite:///FILE, postgresql://USER:PASSWORD@HOST/NAME, another database, or "
+            "journal:FILE on a shared folder. Default: sweeps.db beside the store.",
+            show_default=False,
+        ),
+    ] = None,
+    enqueue: Annotated[
+        list[str] | None,
+        typer.Option("--enqueue", metavar="STUDY", help="Try a study's rows first. Repeatable.", show_default=False),
+    ] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed trials again, as new ones.")] = False,
+    final: Annotated[
+        bool, typer.Option("--final/--no-final", help="Compare the best trial with the default on test, in the end.")
+    ] = True,
+    promote: Annotated[
+        Path | None,
+        typer.Option("--promote", metavar="STUDY.yaml", help="Append the best trial to a study's rows, in the end."),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option("--workers", min=0, metavar="N", help="Processes per stage that read videos ahead.")
+    ] = 2,
+    store: StoreRoot = Path("runs"),
+    reports: Reports = Path("reports"),
+    track: Annotated[
+        bool, typer.Option("--mlflow/--no-mlflow", help="Mirror into MLflow (MLFLOW_TRACKING_URI, else mlflow.db).")
+    ] = True,
+) -> None:
+    """Search settings beyond the paper's grid (Optuna), judged on a part of train; test is read once, in the end.
+
+    Stop it at any time, also with kill -9; the same command goes on, and no trial is lost or done
+    twice. The same command in another terminal, or on another machine with the same --storage, joins.
+
+      [dim]fima-ablate sweep beta_threshold --enqueue studies/table3d_beta.yaml --jobs 2[/]
+
+    On a lab's machines, each with its own GPU, sharing a database:
+      [dim]fima-ablate sweep optimisation --profile ucf101-i3d --data-root DIR --storage postgresql://...[/]
+
+    The report alone, of what there is:
+      [dim]fima-ablate sweep beta_threshold --trials 0 --no-final[/]
+
+    Exit code: 0 all done; 1 a trial or stage failed; 2 bad input.
+    """
+    from rich.console import Console
+
+    from ablations import conducting
+
+    names, overrides = [w for w in words if "=" not in w], [w for w in words if "=" in w]
+    if len(names) != 1:
+        raise ValueError(f"name one sweep, such as beta_threshold; got {', '.join(names) or 'none'}")
+    asked = conducting.Asked(
+        names[0], profile, tuple(data_root or ()), tuple(overrides), jobs, trials, minutes, sampler_seed, storage,
+        tuple(enqueue or ()), retry_failed, final, promote, workers, store, reports, track,
+        command=shlex.join(["fima-ablate", *sys.argv[1:]]),
+    )  # fmt: skip
+    if not conducting.conduct(asked, Console(stderr=True), typer.echo):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
 def plan(
     words: Words = None,
     profile: ProfileName = "demo",
@@ -304,14 +391,17 @@ def status(store: StoreRoot = Path("runs"), as_json: AsJson = False) -> None:
 
 @app.command("list")
 def list_(as_json: AsJson = False) -> None:
-    """Show the studies and the profiles that exist."""
+    """Show the studies, the sweeps and the profiles that exist."""
     from ablations import spec
+    from ablations import sweep as sweeps
 
     studies = [spec.load_study(path) for path in spec.study_files()]
+    found_sweeps = [sweeps.load_sweep(path) for path in sweeps.sweep_files()]
     profiles = [spec.load_profile(str(path)) for path in spec.profile_files()]
     if as_json:
         found = {
             "studies": [{"study": s.study, "title": s.title, "rows": len(s.rows)} for s in studies],
+            "sweeps": [{"sweep": s.sweep, "title": s.title, "trials": s.trials} for s in found_sweeps],
             "profiles": [{"profile": p.profile, "title": p.title, "scale": p.scale} for p in profiles],
         }
         print(json.dumps(found, indent=2, ensure_ascii=False))
@@ -319,6 +409,10 @@ def list_(as_json: AsJson = False) -> None:
     typer.echo("Studies (fima-ablate run NAME)")
     for s in studies:
         typer.echo(f"  {s.study:24} {len(s.rows)} rows  {s.title}")
+    typer.echo("\nSweeps (fima-ablate sweep NAME)")
+    for found_sweep in found_sweeps:
+        trials = "grid     " if found_sweep.trials is None else f"{found_sweep.trials} trials"
+        typer.echo(f"  {found_sweep.sweep:24} {trials}  {found_sweep.title}")
     typer.echo("\nProfiles (--profile NAME)")
     for p in profiles:
         typer.echo(f"  {p.profile:24} {p.title}")

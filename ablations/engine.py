@@ -10,7 +10,7 @@ import platform
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import connection, forkserver
@@ -78,6 +78,8 @@ def run(
     workers: int = 2,
     console: Console | None = None,
     on_finished: Callable[[Stage, str], None] | None = None,
+    on_steps: Callable[[Stage, int, Mapping[str, float]], None] | None = None,
+    beside: tuple[int, int] = (0, 1),
     execute: str = EXECUTE,
 ) -> Outcome:
     """Run what of a plan is not done.
@@ -93,6 +95,8 @@ def run(
         workers: processes per stage that read videos ahead; alters no result.
         console: for progress; None: stderr.
         on_finished: called with (stage, "done" | "cached" | "failed" | "skipped"), from this thread.
+        on_steps: called with (stage, step, metrics), from this thread; what it raises ends the call and all its stages.
+        beside: (number of this call, calls side by side on this machine), which share the cores and the cards.
         execute: "module:function" that runs a stage.
 
     Raises:
@@ -100,7 +104,8 @@ def run(
     """
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
-    return _Run(plan, store, jobs, workers, Display(plan, store, jobs, console), on_finished, execute).run()
+    display = Display(plan, store, jobs, console)
+    return _Run(plan, store, jobs, workers, display, on_finished, on_steps, beside, execute).run()
 
 
 @functools.cache
@@ -147,11 +152,14 @@ class _Run:
         workers: int,
         display: Display,
         on_finished: Callable[[Stage, str], None] | None,
+        on_steps: Callable[[Stage, int, Mapping[str, float]], None] | None,
+        beside: tuple[int, int],
         execute: str,
     ) -> None:
         self.stages, self.store, self.jobs, self.workers = plan.stages, store, jobs, workers
-        self.display, self.on_finished, self.execute = display, on_finished, execute
-        self.threads = max(1, cores() // jobs)
+        self.display, self.on_finished, self.on_steps, self.execute = display, on_finished, on_steps, execute
+        self.threads = max(1, cores() // (jobs * beside[1]))
+        self.first_slot = jobs * beside[0]
         self.pending = dict(plan.stages)  # in an order in which they can run
         self.running: dict[str, _Running] = {}
         self.others: dict[str, float] = {}  # uid -> since when (Unix seconds) we know that another process runs it
@@ -222,7 +230,8 @@ class _Run:
             self._start(stage)
 
     def _start(self, stage: Stage) -> None:
-        slot = min(set(range(self.jobs)) - {other.slot for other in self.running.values()})
+        slots = set(range(self.first_slot, self.first_slot + self.jobs))
+        slot = min(slots - {other.slot for other in self.running.values()})
         job = worker.Job(
             stage, self.store.root, self.execute, self.workers, self.threads, slot, environment(), dict(os.environ)
         )
@@ -232,7 +241,7 @@ class _Run:
             forkserver.ensure_running()
         ours, theirs = context.Pipe(duplex=False)
         process = context.Process(target=worker.run, args=(job, theirs), name=stage.uid)
-        with _no_main():
+        with no_main():
             process.start()
         theirs.close()
         del self.pending[stage.uid]
@@ -259,6 +268,8 @@ class _Run:
             while running.pipe.poll():
                 step, steps, values = running.pipe.recv()
                 self.display.steps(running.stage, step, steps, values)
+                if self.on_steps:
+                    self.on_steps(running.stage, step, values)
         except (EOFError, ConnectionResetError):  # it closed its end
             return
 
@@ -345,7 +356,7 @@ def _variable(name: str, value: str) -> Iterator[None]:
 
 
 @contextmanager
-def _no_main() -> Iterator[None]:
+def no_main() -> Iterator[None]:
     """Hide the main module: a child would import it, which runs a script that has no `if __name__` guard again."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")

@@ -5,18 +5,17 @@ The only file that imports mlflow, inside functions: that takes over a second.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import math
-import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ablations import sqlite
 from ablations.ledger import Entry, Ledger, owned
 from ablations.store import Status, Store
 
@@ -36,7 +35,7 @@ class Mirror:
         from mlflow import MlflowClient
 
         self.store, self.uri = store, uri
-        with _database(store, uri):
+        with _database(uri):
             self.client: MlflowClient = MlflowClient(tracking_uri=uri)
             self.experiment = self._experiment()
         self._sure: set[str] = set()  # keys whose parent run was seen to exist
@@ -48,23 +47,30 @@ class Mirror:
     def sync(self, ledger: Ledger, own: Mapping[str, Entry]) -> None:
         """Bring up to date whatever is not: this process's invocations, and what others left behind."""
         logged = ledger.logged.setdefault(self.uri, {})
-        for key, entry in ledger.invocations.items():
+        # what is above others comes first: they hang below its run
+        for key, entry in sorted(ledger.invocations.items(), key=lambda item: bool(item[1].get("above"))):
             if key in own and key not in self._sure:
                 self._confirm(key, logged)
             statuses = {uid: self.store.status(uid) for uid in entry["stages"]}
             signs = {uid: self._sign(uid, status) for uid, status in statuses.items() if status.state != "new"}
             digests = _digests(entry["files"])
             state = self._state(entry, statuses)
+            content = _content(entry)
             done = logged.get(key, {})
             stale = [uid for uid, sign in signs.items() if done.get("stages", {}).get(uid, {}).get("sign") != sign]
-            if not stale and done.get("files") == digests and done.get("status") == state:
+            same = done.get("files") == digests and done.get("content", "") == content
+            if not stale and same and done.get("status") == state:
                 continue
             if key not in self._sure:
                 self._confirm(key, logged)
                 stale = list(signs) if key not in logged else stale
-            mine = logged.setdefault(key, {"run": None, "status": None, "files": {}, "stages": {}})
+            mine = logged.setdefault(key, {"run": None, "status": None, "files": {}, "stages": {}, "content": ""})
             if mine["run"] is None:
-                mine["run"] = self._parent(key, entry)
+                mine["run"] = self._parent(key, entry, logged.get(entry.get("above") or "", {}).get("run"))
+                ledger.save()
+            if mine.get("content", "") != content:
+                self._log_content(mine["run"], entry)
+                mine["content"] = content
                 ledger.save()
             for uid in stale:
                 self._child(key, entry, uid, statuses[uid], logged)
@@ -119,7 +125,12 @@ class Mirror:
             if not token:
                 return found
 
-    def _parent(self, key: str, entry: Entry) -> str:
+    def _parent(self, key: str, entry: Entry, above: str | None) -> str:
+        """The run of a study, a sweep or a trial; made if there is none.
+
+        Args:
+            above: run that it is a part of.
+        """
         found = self._search(f"tags.`key` = '{key}'")
         if found:
             return str(found[0].info.run_id)
@@ -131,9 +142,32 @@ class Mirror:
             "seeds": seeds,
             "overrides": overrides,
             "command": entry["command"] or "",
+            **entry.get("tags", {}),
         }
-        name = " ".join(part for part in (entry["study"], entry["profile"], overrides) if part)
+        if above is not None:
+            tags["mlflow.parentRunId"] = above
+        name = entry.get("name") or " ".join(part for part in (entry["study"], entry["profile"], overrides) if part)
         return str(self.client.create_run(self.experiment, tags=_tags(tags), run_name=name[:200]).info.run_id)
+
+    def _log_content(self, run: str, entry: Entry) -> None:
+        """What a sweep or a trial says of itself: parameters, values, curves, tags."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        if run not in self._steps:
+            self._take(self.client.get_run(run))
+        has, now = self._final[run], round(1000 * time.time())
+        values = {f"result/{metric_name(name)}": float(value) for name, value in entry.get("values", {}).items()}
+        values = {name: value for name, value in values.items() if has.get(name) != value}
+        params = [Param(name[:250], _cut(_plain(value))) for name, value in entry.get("params", {}).items()]
+        tags = [RunTag(*item) for item in _tags(entry.get("tags", {})).items()]
+        points = [
+            {"step": int(step), name: value}
+            for name, curve in entry.get("curve", {}).items()
+            for step, value in curve.items()
+        ]
+        self.client.log_batch(run, [Metric(name, value, now, 0) for name, value in values.items()], params, tags)
+        has |= values
+        self._log_points(run, points)
 
     def _child(self, key: str, entry: Entry, uid: str, status: Status, logged: dict[str, Entry]) -> None:
         """A stage, from the parameters to the result, as far as it got."""
@@ -193,12 +227,16 @@ class Mirror:
 
     def _log_curves(self, run: str, uid: str) -> None:
         """Metrics of steps that MLflow does not have. A killed stage repeats steps; they are the same to the bit."""
+        self._log_points(run, self.store.metrics(uid))
+
+    def _log_points(self, run: str, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Metrics of the steps in `lines` that are beyond the last one logged."""
         from mlflow.entities import Metric
 
         last, now = self._steps[run], round(1000 * time.time())
         points = [
             Metric(metric_name(name), float(value), now, int(line["step"]))
-            for line in self.store.metrics(uid)
+            for line in lines
             for name, value in line.items()
             if name != "step" and _finite(value) and int(line["step"]) > last.get(metric_name(name), -1)
         ]
@@ -242,6 +280,8 @@ class Mirror:
 
     def _state(self, entry: Entry, statuses: Mapping[str, Status]) -> str:
         """How an invocation stands, in MLflow's words."""
+        if entry.get("state"):
+            return str(entry["state"])
         states = {status.state for status in statuses.values()}
         if "running" in states or owned(entry.get("owner")):
             return "RUNNING"
@@ -256,7 +296,7 @@ class Mirror:
 def parameters(config: Mapping[str, Any]) -> dict[str, str]:
     """A stage's config as flat parameters, without what does not alter its result. Long values are cut, with a note."""
     inner = {name: value for name, value in config.get("config", {}).items() if name not in ("where", "kind")}
-    return {name[:250]: _cut(value if isinstance(value, str) else json.dumps(value)) for name, value in _flat(inner)}
+    return {name[:250]: _cut(_plain(value)) for name, value in _flat(inner)}
 
 
 def results(result: Mapping[str, Any]) -> dict[str, float]:
@@ -280,6 +320,16 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield from _flat(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _content(entry: Entry) -> str:
+    """Changes with what a sweep or a trial says of itself; empty for a study."""
+    told = {name: entry[name] for name in ("params", "values", "curve", "tags") if entry.get(name)}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16] if told else ""
 
 
 def _cut(text: str) -> str:
@@ -313,28 +363,16 @@ def _digests(files: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def _database(store: Store, uri: str) -> Iterator[None]:
-    """Hold the folder of a local database; it is made first if there is none.
-
-    Two processes that make one at the same time break it, and so does a kill while it is made: it takes seconds. So
-    it is made elsewhere, by one process, and put in place whole.
-    """
+def _database(uri: str) -> Iterator[None]:
+    """Hold a local database while it is opened; it is made first if there is none."""
     if not uri.startswith("sqlite:///"):
         yield
         return
-    path = Path(uri.removeprefix("sqlite:///").partition("?")[0])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        if not path.exists():
-            from mlflow import MlflowClient
 
-            for half in path.parent.glob(f".{path.name}.*.tmp*"):
-                half.unlink()
-            draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-            MlflowClient(tracking_uri=f"sqlite:///{draft}").search_experiments()
-            draft.replace(path)
+    def make(path: Path) -> None:
+        from mlflow import MlflowClient
+
+        MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+
+    with sqlite.held(Path(uri.removeprefix("sqlite:///").partition("?")[0]), make):
         yield
-    finally:
-        os.close(folder)

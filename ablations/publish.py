@@ -29,21 +29,21 @@ def write(table: Table, folder: Path) -> list[Path]:
         "table.csv": render.as_csv(table),
         "table.json": render.as_json(table),
     }
-    written = [_replace(folder / name, text.encode()) for name, text in texts.items()]
+    written = [replace(folder / name, text.encode()) for name, text in texts.items()]
     from ablations import plots
 
     try:
         pictures = plots.draw(table)
     except Exception as error:
-        _drop_pictures(folder, ())
+        drop_pictures(folder, ())
         raise OSError(f"{folder}: the tables are written, the plot failed: {type(error).__name__}: {error}") from error
-    _drop_pictures(folder, pictures)
-    return written + [_replace(folder / name, content) for name, content in pictures.items()]
+    drop_pictures(folder, pictures)
+    return written + [replace(folder / name, content) for name, content in pictures.items()]
 
 
-def _drop_pictures(folder: Path, kept: Collection[str]) -> None:
-    """Remove pictures of an earlier table that this one has not: they would show other numbers."""
-    for kind in ("plot", "effect", "curve"):
+def drop_pictures(folder: Path, kept: Collection[str], kinds: Sequence[str] = ("plot", "effect", "curve")) -> None:
+    """Remove pictures of an earlier report that this one has not: they would show other numbers."""
+    for kind in kinds:
         for name in (f"{kind}.png", f"{kind}.pdf"):
             if name not in kept:
                 (folder / name).unlink(missing_ok=True)
@@ -55,11 +55,11 @@ def write_all(tables: Sequence[Table], folder: Path) -> list[Path]:
 
     folder.mkdir(parents=True, exist_ok=True)
     texts = {"report.tex": document.report_tex(tables), "claims.md": document.claims_markdown(tables)}
-    return [_replace(folder / name, text.encode()) for name, text in texts.items()]
+    return [replace(folder / name, text.encode()) for name, text in texts.items()]
 
 
-def _replace(path: Path, content: bytes) -> Path:
-    """Put the file in place whole: a kill leaves the old one or the new one."""
+def replace(path: Path, content: bytes) -> Path:
+    """Put a file in place whole: a kill leaves the old one or the new one."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with draft.open("wb") as file:
         file.write(content)

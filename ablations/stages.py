@@ -39,7 +39,9 @@ def _pretrain(stage: Stage, store: Store, workers: int, on_progress: Progress) -
 
     settings, data = _settings(stage), _data(stage)
     folder = store.folder(stage.uid)
-    return pretrain.run(settings, data, stage.seed, folder, workers=workers, on_progress=on_progress)
+    return pretrain.run(
+        settings, data, stage.seed, folder, workers=workers, on_progress=on_progress, probe=_probe(stage)
+    )
 
 
 def _untrained(stage: Stage, store: Store, workers: int, on_progress: Progress) -> dict[str, Any]:
@@ -129,6 +131,15 @@ def _data(stage: Stage) -> Any:
     from fima.datasets import Data
 
     return Data.model_validate(stage.config["where"]["data"])
+
+
+def _probe(stage: Stage) -> Any:
+    """When the encoder is looked at while it is trained, if it is: `ablations.sweep` says so; it alters no result."""
+    from fima.datasets import Data
+    from fima.evaluate.knn import Probe
+
+    chosen = stage.config["where"].get("probe")
+    return chosen and Probe(Data.model_validate(chosen["data"]), chosen["every"], chosen["videos"])
 
 
 def _checkpoint(stage: Stage, store: Store) -> Path:

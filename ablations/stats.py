@@ -314,6 +314,34 @@ def resampled(first: Hits, second: Hits, draws: int = DRAWS) -> NDArray[np.float
     return np.concatenate(parts)
 
 
+def mean_interval(hits: Hits, level: float = LEVEL, draws: int = DRAWS) -> tuple[float, float] | None:
+    """Percentile bootstrap interval of a mean accuracy in percent.
+
+    A draw takes videos with replacement, the same for all seeds, and of several seeds as many with replacement: of one
+    seed the interval tells what other videos might have given, not what another seed might.
+
+    Returns:
+        None without seeds, or if these do not all have the same number of videos.
+    """
+    import numpy as np
+
+    seeds = sorted(hits)
+    if not seeds or len({len(hits[seed].of) for seed in seeds}) > 1:
+        return None
+    count, n = len(hits[seeds[0]].of), len(seeds)
+    rng = np.random.default_rng(np.random.SeedSequence(BOOTSTRAP_SEED))
+    right, of = (np.array([getattr(hits[seed], side) for seed in seeds], float).T for side in ("right", "of"))
+    of_seed = rng.multinomial(n, np.full(n, 1 / n), size=draws)
+    block = max(1, 2_000_000 // count)  # draws at a time; bounds memory
+    parts = []
+    for start in range(0, draws, block):
+        size = min(block, draws - start)
+        weights = rng.multinomial(count, np.full(count, 1 / count), size=size).astype(float)
+        accuracy = 100 * (weights @ right) / (weights @ of)
+        parts.append((accuracy * of_seed[start : start + size]).sum(1) / n)
+    return percentiles(np.concatenate(parts), level)
+
+
 def percentiles(values: NDArray[np.float64], level: float) -> tuple[float, float]:
     import numpy as np
 

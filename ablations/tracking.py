@@ -50,9 +50,10 @@ class Tracker:
 
     Args:
         store: the truth.
-        plan: what this command runs.
+        plan: what this command runs; None: `more` says it.
         uri: of MLflow; None: MLFLOW_TRACKING_URI, else <store>/../mlflow.db.
         command: as one would type it, for the parent run.
+        more: gives what there is to mirror instead, anew at each look: a sweep, its trials and its last table.
         say: takes the one line that is said when MLflow cannot be reached; None: stderr.
         interval: seconds between looks at stages that run.
     """
@@ -60,10 +61,11 @@ class Tracker:
     def __init__(
         self,
         store: Store,
-        plan: Plan,
+        plan: Plan | None,
         uri: str | None = None,
         *,
         command: str | None = None,
+        more: Callable[[], Mapping[str, Entry]] | None = None,
         say: Callable[[str], None] | None = None,
         interval: float = 15.0,
     ) -> None:
@@ -72,7 +74,7 @@ class Tracker:
         self.store, self.uri, self.interval = store, uri or default_uri(store), interval
         self.say = say or (lambda line: print(line, file=sys.stderr, flush=True))
         self.behind: str | None = None  # why MLflow lacks something that the store has
-        self._own = invocations(plan, command)
+        self._own, self._more = invocations(plan, command) if plan else {}, more
         self._mirror: Mirror | None = None
         self._failed = -math.inf  # when the last attempt did
         self._open, self._wake = True, threading.Event()
@@ -95,7 +97,7 @@ class Tracker:
             whether MLflow has everything.
         """
         for entry in self._own.values():
-            if entry["study"] in files:
+            if entry["study"] in files and not entry.get("above"):
                 entry["files"] = {path.name: str(path.absolute()) for path in files[entry["study"]]}
         if not self._thread.is_alive():
             self._thread = self._begin(self._attempt)
@@ -125,6 +127,7 @@ class Tracker:
         """Note locally what there is to mirror; then mirror it, unless that failed a moment ago."""
         try:
             self.store.root.mkdir(parents=True, exist_ok=True)
+            self._look()
             with _only_writer(self.store):
                 ledger = Ledger(self.store.root / "mlflow.json")
                 ledger.note(self._own, running=self._open)
@@ -138,6 +141,13 @@ class Tracker:
             with (self.store.root / "mlflow.log").open("a") as log:
                 log.write(time.strftime("%Y-%m-%d %H:%M:%S ") + "".join(traceback.format_exception(error, chain=False)))
             self._warn(_reason(error))
+
+    def _look(self) -> None:
+        """Take in what a sweep has to say by now."""
+        if self._more is None:
+            return
+        found = self._more()
+        self._own = {key: {**entry, "files": self._own.get(key, entry)["files"]} for key, entry in found.items()}
 
     def _warn(self, reason: str) -> None:
         if self.behind is None:

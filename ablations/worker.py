@@ -45,7 +45,7 @@ def run(job: Job, pipe: connection.Connection) -> None:
     """Run a stage and keep its result, or why there is none. Exits with BUSY if another process is at it, or was."""
     os.setsid()  # one signal then ends the stage with its readers, and Ctrl-C reaches the parent only
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    threading.Thread(target=die_with_parent, daemon=True).start()
     os.environ.update(job.variables)
     for name in ("RANK", "WORLD_SIZE"):  # of whoever started the command: a stage is one process
         os.environ.pop(name, None)
@@ -63,7 +63,7 @@ def _run(job: Job, store: Store, pipe: connection.Connection) -> None:
     stage, uid = job.stage, job.stage.uid
     store.prepare(stage)
     store.start(uid)
-    _redirect(store.folder(uid) / "log.txt")
+    redirect(store.folder(uid) / "log.txt")
     print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} attempt {store.status(uid).attempts}: {stage.title}", flush=True)
     began = time.monotonic()
     try:
@@ -100,7 +100,7 @@ def _function(path: str) -> Execute:
     return function
 
 
-def _redirect(path: Path) -> None:
+def redirect(path: Path) -> None:
     """Everything printed from here on, by libraries in C too, goes to the end of a file."""
     sys.stdout.flush()
     sys.stderr.flush()
@@ -121,7 +121,7 @@ class _Reporter:
 
     def __call__(self, step: int, steps: int, values: dict[str, float]) -> None:
         now = time.monotonic()
-        if now - self._sent >= MESSAGE_SECONDS or step == steps:
+        if now - self._sent >= MESSAGE_SECONDS or step == steps or "knn" in values:  # a sweep wants every one of those
             self._sent = now
             try:
                 self.pipe.send((step, steps, values))
@@ -132,7 +132,8 @@ class _Reporter:
             self.store.report(self.uid, step, steps, values)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """End with the parent, however it ends."""
     parent = parent_process()
     assert parent is not None  # this is a child
     connection.wait([parent.sentinel])
