@@ -67,7 +67,8 @@ def conduct(asked: Asked, console: Console, echo: Callable[[str], None]) -> bool
     for option, folder in (("--store", asked.store), ("--reports", asked.reports)):
         prepare.writable(option, folder)
     store = Store(asked.store.resolve())
-    _prepare(sweep, profile, asked, console)
+    if sweep.trials != 0 or asked.final:
+        _prepare(sweep, profile, asked, console)
     url = asked.storage or f"sqlite:///{store.root.parent / 'sweeps.db'}"
     name = f"{sweep.sweep} {profile.profile} {sweep.digest(profile, asked.overrides)}"
     study = search.open_study(search.open_storage(url), name, sweep)

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablations import stats
+from ablations import phrases, stats
 from ablations.latex import tex_escape
 from ablations.markdown import code, grid, md_escape
 from ablations.markup import Raw, templates
@@ -337,8 +337,7 @@ def _final(found: Findings) -> list[tuple[str, Raw]]:
                 text = number(gap.gap, column.decimals, True)
                 if gap.low is not None and gap.high is not None:
                     text += f" [{number(gap.low, column.decimals, True)}, {number(gap.high, column.decimals, True)}]"
-            mean, std = number(cell.mean, column.decimals), number(cell.std, column.decimals)
-            rows.append([row.label, f"{mean} ± {std} ({cell.n})", "default" if row.default else text])
+            rows.append([row.label, phrases.measured(cell, column), "default" if row.default else text])
         head = ["row", "test, mean ± std (seeds)", "minus default, 95 % paired t interval"]
         parts.append((column.measured_title, grid(head, rows, "r")))
     return parts

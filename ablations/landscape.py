@@ -45,7 +45,7 @@ def draw(study: Study, found: Findings) -> dict[str, bytes]:
 def _axis(found: Findings, at: int) -> str:
     from ablations.findings import title
 
-    return title(found.sweep.objectives[at], found.data).replace(", held-out", ",\nheld-out")
+    return title(found.sweep.objectives[at], "").replace(", , ", ",\n")
 
 
 def _blank(width: float, height: float) -> tuple[Figure, Any]:
@@ -115,15 +115,50 @@ def _chosen(found: Findings) -> list[str]:
 
 
 def _target(found: Findings) -> dict[str, Any]:
-    return {"target": lambda trial: trial.values[0], "target_name": _axis(found, 0)}
+    return {"target": lambda trial: trial.values[0], "target_name": _axis(found, 0).replace("\n", " ")}
 
 
 def _slice(study: Study, found: Findings) -> Figure | None:
-    names = _chosen(found)
-    if not names or found.count("complete") < 2:
+    """The first objective against each parameter, later trials darker."""
+    import matplotlib as mpl
+    from matplotlib.colors import ListedColormap
+    from matplotlib.figure import Figure
+
+    blues = ListedColormap([mpl.colormaps["Blues"](shade / 255) for shade in range(50, 256)])
+    names, done = _chosen(found), [trial for trial in found.trials if trial.state == "complete"]
+    if not names or len(done) < 2:
         return None
-    axes = optuna.visualization.matplotlib.plot_slice(study, params=names, **_target(found))
-    return _finished(axes, found, 2.8 * len(names) + 1.4, 3.4)
+    figure = Figure(figsize=(2.6 * len(names) + 1.2, 3.2), layout="constrained")
+    panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    parameters = {parameter.name: parameter for parameter in found.sweep.space.parameters}
+    dots: Any = None
+    for panel, name in zip(panels, names, strict=True):
+        here: list[Any] = [trial.point[name] for trial in done]
+        if parameters[name].form == "choices":
+            kept = [str(value) for value, _ in parameters[name].choices]
+            here = [kept.index(str(value)) for value in here]
+            panel.set_xticks(range(len(kept)), kept, rotation=90 if max(map(len, kept)) > 4 else 0)
+        elif parameters[name].log:
+            panel.set_xscale("log")
+            _plain_ticks(panel.xaxis)
+        dots = panel.scatter(here, [trial.values[0] for trial in done], c=[trial.number for trial in done], s=22,
+                             cmap=blues, edgecolors=CHANCE, linewidths=0.5)  # fmt: skip
+        panel.set_xlabel(name)
+        panel.grid(color="#EEEEEE")
+        panel.set_axisbelow(True)
+    panels[0].set_ylabel(_axis(found, 0))
+    figure.colorbar(dots, ax=panels[-1], label="trial")
+    _caption(figure, found)
+    return figure
+
+
+def _plain_ticks(axis: Any) -> None:
+    """0.5 and 2 instead of powers of ten on a logarithmic axis."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _contour(study: Study, found: Findings) -> Figure | None:
@@ -191,5 +226,10 @@ def _finished(axes: Any, found: Findings, width: float, height: float) -> Figure
     figure.set_size_inches(width, height)
     for one in figure.axes:
         one.set_title("")
+        for axis in (one.xaxis, one.yaxis):
+            if axis.get_scale() == "log":
+                _plain_ticks(axis)
+            axis.label.set_fontsize(9)
+        one.tick_params(labelsize=8)
     _caption(figure, found)
     return figure
