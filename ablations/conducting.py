@@ -72,9 +72,20 @@ def conduct(asked: Asked, console: Console, echo: Callable[[str], None]) -> bool
     url = asked.storage or f"sqlite:///{store.root.parent / 'sweeps.db'}"
     name = f"{sweep.sweep} {profile.profile} {sweep.digest(profile, asked.overrides)}"
     study = search.open_study(search.open_storage(url), name, sweep)
+    try:
+        return _conduct(asked, sweep, profile, store, study, url, points, console, echo)
+    finally:
+        search.close(study)
+
+
+def _conduct(
+    asked: Asked, sweep: Sweep, profile: Profile, store: Store, study: Study, url: str, points: dict[str, Point],
+    console: Console, echo: Callable[[str], None],
+) -> bool:  # fmt: skip
     with search.Claims(study, store.root / "sweeps").alone():
         target = search.begin(study, points, sweep)
         again = sweeping.retry_failed(study) if asked.retry_failed else 0
+    name = study.study_name
     told = f"sampler {sweep.sampler.name}, judged on 1/{sweep.held_out} of train"
     console.print(f"{name}: {target} trials in {search.hidden(url)}; {told}", highlight=False, soft_wrap=True)
     minutes = asked.minutes if asked.minutes is not None else sweep.minutes

@@ -33,15 +33,17 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ablations.sqlite import made_whole
 from ablations.store import alive
+from ablations.sweep import Sampler
 
 if TYPE_CHECKING:
     from ablations.space import Parameter, Point
-    from ablations.sweep import Objective, Pruner, Sampler, Sweep
+    from ablations.sweep import Objective, Pruner, Sweep
 
 BEAT = 15.0  # seconds between signs of life of who runs a trial
 STALE = 120.0  # seconds without one after which it is taken for dead, on whatever machine it was
 ASKED = 60.0  # seconds within which who asked for a trial has put down its name
-TRIES = 2000  # draws until a point breaks no constraint
+MODEL_TRIES = 100  # draws of a sampler until a point breaks no constraint; after them it is drawn at random
+TRIES = 5000  # draws at random
 SQLITE_PATIENCE = 60  # seconds that a write waits for other processes
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -105,6 +107,14 @@ def open_study(storage: BaseStorage, name: str, sweep: Sweep) -> Study:
         pruner=build_pruner(sweep.pruner),
         load_if_exists=True,
     )
+
+
+def close(study: Study) -> None:
+    """Give back the connections to a database."""
+    storage = getattr(study._storage, "_backend", study._storage)  # Optuna wraps a database into a cache
+    if isinstance(storage, RDBStorage):
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def begin(study: Study, points: Mapping[str, Point], sweep: Sweep) -> int:
@@ -186,23 +196,36 @@ class Searcher(BaseSampler):
         inner, space = self._of(trial.number), self.sweep.space
         fixed = known_parameters(trial)
         together = inner.infer_relative_search_space(study, trial)
-        for _ in range(TRIES):
+        for attempt in range(MODEL_TRIES + TRIES):
+            if attempt == MODEL_TRIES:  # a model of what is good may see it only where constraints forbid it
+                inner, together = build_sampler(Sampler("random", self.sweep.sampler.seed), trial.number, ()), {}
             drawn = inner.sample_relative(study, trial, together)
             point: dict[str, Any] = {}
             for parameter in space.parameters:
                 name = parameter.name
                 if not space.active(parameter, point):
                     continue
-                if name in fixed:
-                    point[name] = fixed[name]
-                elif name in drawn:
-                    point[name] = drawn[name]
-                else:
-                    point[name] = inner.sample_independent(study, trial, name, search_space[name])
-            if space.broken(point) is None:
-                return point
+                value = drawn.get(name)
+                if name not in drawn:
+                    value = inner.sample_independent(study, trial, name, search_space[name])
+                point[name] = value
+            if (
+                space.broken(point) is None
+            ):  # drawn whole first: a trial cut short between two parameters ends as it was
+                point = self._over(point, fixed)
+                if not fixed or space.broken(point) is None:
+                    return point
         raise ValueError(f"{self.sweep.path}: {TRIES:,} draws in a row broke a constraint; loosen the constraints, or "
                          "narrow the space to where they hold")  # fmt: skip
+
+    def _over(self, point: Point, fixed: Mapping[str, Any]) -> dict[str, Any]:
+        """A point with what is fixed already; conditions decide again."""
+        found: dict[str, Any] = {}
+        for parameter in self.sweep.space.parameters:
+            known = fixed if parameter.name in fixed else point
+            if parameter.name in known and self.sweep.space.active(parameter, found):
+                found[parameter.name] = known[parameter.name]
+        return found
 
     def sample_independent(self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution) -> Any:
         return self._of(trial.number).sample_independent(study, trial, name, distribution)

@@ -77,13 +77,16 @@ def work(search: Search) -> int:
     study = optimiser.open_study(optimiser.open_storage(search.storage), search.study, search.sweep)
     claims = optimiser.Claims(study, search.folder)
     done = 0
-    while search.until is None or time.time() < search.until:
-        trial = claims.take(search.trials)
-        if trial is None:
-            break
-        with claims.beating(trial):
-            _run(search, study, trial)
-        done += 1
+    try:
+        while search.until is None or time.time() < search.until:
+            trial = claims.take(search.trials)
+            if trial is None:
+                break
+            with claims.beating(trial):
+                _run(search, study, trial)
+            done += 1
+    finally:
+        optimiser.close(study)
     return done
 
 

@@ -1,0 +1,288 @@
+"""Trials in every storage: each once, the same list for the same seed, none lost with its process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from ablations import search, sweep
+
+BASE = """\
+sweep: mine
+title: My sweep
+base: {losses: [vv, pix]}
+space:
+  foreground.beta: {float: [0.1, 0.9]}
+  decoder.width: {choices: [256, 512]}
+  decoder.heads: {int: [1, 6]}
+constraints: [decoder.width % decoder.heads == 0]
+objective: lin/ucf101
+trials: 12
+"""
+NUMBERS = BASE.replace("decoder.width: {choices: [256, 512]}", "pixel.threshold: {float: [0.1, 2], log: true}").replace(
+    "constraints: [decoder.width % decoder.heads == 0]\n", ""
+)
+
+
+def load(folder: Path, text: str = BASE) -> sweep.Sweep:
+    path = folder / "x.yaml"
+    path.write_text(text)
+    return sweep.load_sweep(path)
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[str]:
+    """URL of a database on a server that lives as long as these tests."""
+    if shutil.which("initdb") is None:
+        pytest.skip("no PostgreSQL here")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory(prefix="fima-postgres-") as place:  # pytest's own folders are closed to others
+        folder, as_user = Path(place), {}
+        if os.geteuid() == 0:  # the server refuses to be root
+            try:
+                shutil.chown(folder, "postgres")
+            except LookupError:
+                pytest.skip("PostgreSQL will not run as root, and there is no user postgres")
+            as_user = {"user": "postgres"}
+
+        def run(*command: str) -> None:
+            with (folder.with_suffix(".log")).open("a") as log:
+                subprocess.run(command, check=True, cwd="/", stdout=log, stderr=log, **as_user)  # type: ignore[call-overload]
+
+        data = str(folder / "data")
+        run("initdb", "-D", data, "-U", "fima", "-A", "trust", "--no-sync")
+        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+        run("pg_ctl", "-D", data, "-o", options, "-l", str(folder / "log"), "-w", "start")
+        yield f"postgresql://fima@127.0.0.1:{port}/postgres"
+        run("pg_ctl", "-D", data, "-m", "immediate", "stop")
+        folder.with_suffix(".log").unlink()
+
+
+@pytest.fixture(params=["sqlite", "journal", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "postgres":
+        return str(request.getfixturevalue("postgres"))
+    return {"sqlite": f"sqlite:///{tmp_path}/a.db", "journal": f"journal:{tmp_path}/a.log"}[request.param]
+
+
+OPEN: list[optuna.Study] = []
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    while OPEN:
+        search.close(OPEN.pop())
+
+
+def open_study(url: str, found: sweep.Sweep, name: str | None = None) -> optuna.Study:
+    OPEN.append(search.open_study(search.open_storage(url), name or f"study {time.monotonic_ns()}", found))
+    return OPEN[-1]
+
+
+def quality(point: Any) -> list[float]:
+    return [50 - 40 * (point["foreground.beta"] - 0.4) ** 2 + point["decoder.heads"]]
+
+
+def serial(study: optuna.Study, found: sweep.Sweep, folder: Path, count: int,
+           value: Callable[[Any], list[float]] = quality) -> list[dict[str, Any]]:  # fmt: skip
+    """Run trials up to `count` one after the other; their points."""
+    claims = search.Claims(study, folder)
+    while (trial := claims.take(count)) is not None:
+        study.tell(trial, value(search.suggest(trial, found)))
+    return [trial.params for trial in study.get_trials()]
+
+
+def dead_pid() -> int:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
+@pytest.mark.parametrize("name", ["tpe", "random", "cmaes", "nsga2"])
+def test_the_same_seed_gives_the_same_serial_list_however_often_it_is_stopped(name: str, tmp_path: Path) -> None:
+    found = load(tmp_path, NUMBERS + f"sampler: {{name: {name}, seed: 5}}\n")
+    once = serial(open_study(f"journal:{tmp_path}/a", found), found, tmp_path, 16)
+    for stop in (3, 11, 16):  # each time by a new process, as far as Optuna can tell
+        again = serial(open_study(f"journal:{tmp_path}/b", found, "b"), found, tmp_path, stop)
+        assert again == once[:stop]
+    other = replace(found, sampler=replace(found.sampler, seed=6))
+    assert serial(open_study(f"journal:{tmp_path}/c", other), other, tmp_path, 16) != once
+    assert len({tuple(point.items()) for point in once}) == 16
+
+
+@pytest.mark.parametrize("name", ["tpe", "random", "nsga2"])
+def test_no_trial_breaks_a_constraint(name: str, tmp_path: Path) -> None:
+    found = load(tmp_path, BASE + f"sampler: {{name: {name}}}\n")
+    points = serial(open_study(f"journal:{tmp_path}/a", found), found, tmp_path, 25)
+    assert len(points) == 25
+    assert all(point["decoder.width"] % point["decoder.heads"] == 0 for point in points)
+    assert {point["decoder.width"] for point in points} == {256, 512}
+
+
+def test_tpe_searches_better_than_chance(tmp_path: Path) -> None:
+    def distance(point: Any) -> list[float]:
+        return [-abs(point["foreground.beta"] - 0.37) - abs(point["pixel.threshold"] - 0.6)]
+
+    def best(name: str) -> float:
+        scores = []
+        for seed in range(2):
+            found = load(tmp_path, NUMBERS + f"sampler: {{name: {name}, seed: {seed}}}\n")
+            study = open_study(f"journal:{tmp_path}/{name}{seed}", found)
+            serial(study, found, tmp_path, 30, distance)
+            scores.append(study.best_value)
+        return sum(scores)
+
+    assert best("tpe") > best("random")
+
+
+def test_conditions_and_two_objectives(tmp_path: Path) -> None:
+    found = replace(sweep.load_sweep("losses"), trials=30)
+    study = open_study(f"journal:{tmp_path}/a", found)
+    for point in serial(study, found, tmp_path, 30, lambda point: [len(point)]):
+        on = str(point["losses"]).split("+")
+        assert {name for name in point if name != "losses"} == {f"weights.{name}" for name in on if name != "vv"}
+    pair = sweep.load_sweep("decoder")
+    study = open_study(f"journal:{tmp_path}/b", pair)
+    serial(study, pair, tmp_path, 30, lambda point: [point["decoder.depth"] % 3, point["decoder.width"]])
+    assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MINIMIZE"]
+    values = {tuple(trial.values) for trial in study.get_trials()}
+    front = {(a, b) for a, b in values if not any(c >= a and d <= b and (c, d) != (a, b) for c, d in values)}
+    assert {tuple(trial.values) for trial in study.best_trials} == front
+
+
+def test_a_grid_tries_each_cell_once_and_no_more(tmp_path: Path, url: str) -> None:
+    text = BASE.replace("{float: [0.1, 0.9]}", "{choices: [0.2, 0.4]}").replace("trials: 12", "sampler: {name: grid}")
+    found = load(tmp_path, text)
+    cells = found.space.cells()
+    study = open_study(url, found)
+    assert search.begin(study, {}, found) == search.begin(study, {}, found) == len(cells) == 12
+    assert serial(study, found, tmp_path, len(cells)) == [dict(cell) for cell in cells]
+
+
+def test_rows_of_the_paper_come_first_and_once(tmp_path: Path, url: str) -> None:
+    found = load(tmp_path)
+    row = {"foreground.beta": 0.5, "decoder.width": 512, "decoder.heads": 4}
+    study = open_study(url, found)
+    for _ in range(2):
+        assert search.begin(study, {"table: 0.5": row}, found) == 12
+    points = serial(study, found, tmp_path, 3)
+    assert points[0] == row
+    assert points.count(row) == 1
+    assert study.get_trials()[0].user_attrs["row"] == "table: 0.5"
+
+
+def test_a_killed_processs_trial_goes_on_under_its_number(tmp_path: Path, url: str) -> None:
+    found = load(tmp_path)
+    study = open_study(url, found)
+    claims = search.Claims(study, tmp_path)
+    first = claims.take(12)
+    assert first is not None
+    point = search.suggest(first, found)
+    first.report(33.0, 50)
+    first.set_user_attr("worker", {"host": socket.gethostname(), "pid": dead_pid(), "beat": time.time()})
+    again = claims.take(12)
+    assert again is not None
+    assert again.number == first.number == 0
+    assert search.suggest(again, found) == point
+    trial = study.get_trials()[0]
+    assert trial.intermediate_values == {50: 33.0}
+    study.tell(again, [1.0])
+    assert [trial.state for trial in study.get_trials()] == [TrialState.COMPLETE]
+
+
+def test_a_kill_between_two_parameters_keeps_the_point(tmp_path: Path) -> None:
+    found = load(tmp_path)
+    whole = serial(open_study(f"journal:{tmp_path}/a", found), found, tmp_path, 3)
+    study = open_study(f"journal:{tmp_path}/b", found)
+    claims = search.Claims(study, tmp_path)
+    trial = claims.take(3)
+    assert trial is not None
+    trial.suggest_float("foreground.beta", 0.1, 0.9)
+    trial.set_user_attr("worker", {"host": socket.gethostname(), "pid": dead_pid(), "beat": time.time()})
+    assert serial(study, found, tmp_path, 3) == whole
+
+
+def test_the_living_are_left_alone_and_the_silent_taken_for_dead(tmp_path: Path, url: str) -> None:
+    found = load(tmp_path)
+    study = open_study(url, found)
+    claims = search.Claims(study, tmp_path)
+    trial = claims.take(12)
+    assert trial is not None
+    assert claims.free() == 0  # this process lives
+    for host, age, free in (("elsewhere", 10, 0), ("elsewhere", search.STALE + 1, 1)):
+        trial.set_user_attr("worker", {"host": host, "pid": 1, "beat": time.time() - age})
+        assert claims.free() == free
+    assert study.get_trials()[0].state == TrialState.WAITING
+
+
+def test_there_are_never_more_trials_than_asked_for(tmp_path: Path, url: str) -> None:
+    found = load(tmp_path)
+    studies = [open_study(url, found, "shared by three") for _ in range(3)]
+    claims = [search.Claims(study, tmp_path) for study in studies]
+    taken = [claims[i % 3].take(5) for i in range(8)]
+    assert [trial is not None for trial in taken] == [True] * 5 + [False] * 3
+    assert sorted(trial.number for trial in taken if trial) == [0, 1, 2, 3, 4]
+
+
+def test_signs_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "BEAT", 0.02)
+    found = load(tmp_path)
+    study = open_study(f"sqlite:///{tmp_path}/a.db", found)
+    claims = search.Claims(study, tmp_path)
+    trial = claims.take(1)
+    assert trial is not None
+    first = study.get_trials()[0].user_attrs["worker"]["beat"]
+    with claims.beating(trial):
+        deadline = time.monotonic() + 10
+        while study.get_trials()[0].user_attrs["worker"]["beat"] == first and time.monotonic() < deadline:
+            time.sleep(0.02)
+    assert study.get_trials()[0].user_attrs["worker"]["beat"] > first
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("postgresql://me:secret@127.0.0.1:1/x", "postgresql://me:***@127.0.0.1:1/x: "),
+        ("nonsense", "give sqlite:///FILE, journal:FILE or the URL of a running database"),
+        ("mysql://me@127.0.0.1/x", "install its driver"),
+    ],
+)
+def test_a_storage_that_cannot_be_opened_is_one_line(url: str, says: str) -> None:
+    with pytest.raises(ValueError, match=r"^--storage") as caught:
+        search.open_storage(url)
+    assert says in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", sweep.PRUNERS)
+def test_pruners_judge_a_bad_trial_after_good_ones(name: str, tmp_path: Path) -> None:
+    text = BASE + (f"pruner: {{name: {name}, every: 10}}\n" if name != "none" else "")
+    found = load(tmp_path, text)
+    study = open_study(f"journal:{tmp_path}/a", found)
+    verdicts = []
+    for number in range(24):
+        trial = study.ask()
+        pruned = False
+        for step in (10, 20, 40, 80):
+            trial.report(60 - 2.0 * number, step)
+            pruned = pruned or trial.should_prune()
+        verdicts.append(pruned)
+        study.tell(trial, [60 - 2.0 * number])
+    assert any(verdicts) == (name != "none")
+    assert not verdicts[0]
