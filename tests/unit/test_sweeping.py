@@ -1,0 +1,384 @@
+"""A sweep as a whole: processes, kills, several commands at once, pruning, reports. Stages are tiny functions here."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import yaml
+from rich.console import Console
+
+from ablations import conducting, findings, search, spec, sweep
+from ablations.plan import Stage
+from ablations.store import Store
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's, and Optuna's about its own plots
+
+HERE = Path(__file__).resolve().parent
+SWEEP = """\
+sweep: mine
+title: My sweep
+base: {losses: [vv, pix]}
+space:
+  foreground.beta: {float: [0.1, 0.9]}
+  pixel.threshold: {float: [0.2, 2.0], log: true}
+objective: lin/ucf101
+sampler: {name: tpe, seed: 1, startup: 4}
+trials: 8
+final: {seeds: [0, 1], metrics: [lin/ucf101, parameters]}
+"""
+PRUNED = "pruner: {name: median, every: 5, startup: 4}\n"
+
+
+# --- what the stages do
+
+
+def fake(stage: Stage, store: Store, workers: int, on_progress: Callable[..., None]) -> dict[str, Any]:
+    """A bowl over beta and threshold, with a little of the seed; pre-training shows it coming."""
+    with (store.root / "ran.txt").open("a") as file:
+        file.write(f"{stage.uid}\n")
+    uid = stage.uid if stage.kind == "pretrain" else next(u for u in _above(stage, store) if u.startswith("pretrain-"))
+    settings = (store.config(uid) or {})["config"]["settings"]
+    beta, threshold = settings["foreground"]["beta"], settings["pixel"]["threshold"]
+    good = 70 - 60 * (beta - 0.4) ** 2 - 8 * (threshold - 0.8) ** 2
+    if stage.kind == "pretrain":
+        if beta > 0.8 and (store.root / "trouble").exists():
+            raise ValueError("beta is too\nlarge for this machine")
+        for step in range(1, 11):
+            time.sleep(float((store.root / "pause").read_text()) if (store.root / "pause").exists() else 0)
+            on_progress(step, 10, {"loss": 1.0, **({"knn": good * step / 10} if step % 5 == 0 else {})})
+        return {"seconds": 1.0, "seconds_per_step": 0.1 + beta, "gflop_per_step": 3.0, "parameters_paper_millions": 1.0,
+                "parameters_millions": 1.5}  # fmt: skip
+    if stage.kind == "features":
+        return {"seconds": 0.1}
+    right = [int(random.Random(f"{uid}{i}").random() < good / 100) for i in range(60)]
+    return {"top1": good + 0.1 * stage.seed, "videos": 60, "classes": 6, "per_video": {"of": [1] * 60, "top1": right}}
+
+
+def _above(stage: Stage, store: Store) -> list[str]:
+    found, waiting = [], list(stage.needs)
+    while waiting:
+        uid = waiting.pop()
+        found.append(uid)
+        waiting += (store.config(uid) or {}).get("needs", [])
+    return found
+
+
+# --- helpers
+
+
+def asked(folder: Path, text: str = SWEEP, **changes: Any) -> conducting.Asked:
+    path = folder / "mine.yaml"
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+    (folder / "runs").mkdir(exist_ok=True)
+    given: dict[str, Any] = {
+        "name": str(path), "profile": "debug", "roots": (), "overrides": (), "jobs": 2, "trials": None, "minutes": None,
+        "sampler_seed": None, "storage": None, "enqueue": (), "retry_failed": False, "final": True, "promote": None,
+        "workers": 0, "store": folder / "runs", "reports": folder / "reports", "track": False,
+        "command": "fima-ablate sweep mine.yaml", "execute": f"{__name__}:fake",
+    }  # fmt: skip
+    return conducting.Asked(**{**given, **changes})
+
+
+def conduct(folder: Path, text: str = SWEEP, **changes: Any) -> tuple[bool, str]:
+    """Whether all went well, and what was said."""
+    out = io.StringIO()
+    well = conducting.conduct(
+        asked(folder, text, **changes), Console(file=out, width=200), lambda line: print(line, file=out)
+    )
+    return well, out.getvalue()
+
+
+def trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
+    storage = search.open_storage(f"sqlite:///{folder / 'sweeps.db'}")
+    (summary,) = optuna.get_all_study_summaries(storage)
+    study = optuna.load_study(study_name=summary.study_name, storage=storage)
+    found = study.get_trials()
+    search.close(study)
+    return found
+
+
+def report(folder: Path) -> Path:
+    return folder / "reports" / "debug" / "sweeps" / "mine"
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from rich.console import Console
+from ablations import conducting
+import test_sweeping
+if __name__ == "__main__":
+    asked = test_sweeping.asked(Path(sys.argv[1]), Path(sys.argv[1], "mine.yaml").read_text(), jobs=int(sys.argv[2]),
+                                track=sys.argv[3] == "track", execute="test_sweeping:fake")
+    sys.exit(0 if conducting.conduct(asked, Console(stderr=True), print) else 1)
+"""
+
+
+def command(folder: Path, jobs: int, track: bool = False) -> subprocess.Popen[str]:
+    """A sweep command of its own, in a group of its own."""
+    script = folder / "command.py"
+    script.write_text(SCRIPT)
+    with (folder / "said.txt").open("a") as said:
+        return subprocess.Popen(
+            [sys.executable, str(script), str(folder), str(jobs), "track" if track else "-"],
+            stdout=said, stderr=said, text=True, start_new_session=True, cwd=folder,
+            env={**os.environ, "PYTHONPATH": f"{HERE}:{HERE.parents[1]}"},
+        )  # fmt: skip
+
+
+def wait_for(what: Callable[[], bool], seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.1)
+
+
+def ran(folder: Path) -> Counter[str]:
+    path = folder / "runs" / "ran.txt"
+    return Counter(path.read_text().split()) if path.exists() else Counter()
+
+
+# --- tests
+
+
+def test_a_sweep_from_paper_rows_to_a_promoted_row(tmp_path: Path) -> None:
+    mine = tmp_path / "study.yaml"
+    mine.write_text(
+        "study: own\ntitle: Mine\nmetrics: [lin/ucf101]\nbase: {losses: [vv, pix]}\nrows:\n"
+        "  - {label: a, default: true}  # kept\n\nclaims: []  # kept too\n"
+    )
+    options: dict[str, Any] = {"enqueue": ("table3d_beta",), "promote": mine, "jobs": 1}
+    well, said = conduct(tmp_path, SWEEP + PRUNED, **options)
+    assert well
+    found = trials(tmp_path)
+    assert len(found) == 8
+    assert [trial.params["foreground.beta"] for trial in found[:3]] == [0.3, 0.5, 0.7]
+    assert {trial.state.name for trial in found} == {"COMPLETE", "PRUNED"}
+    assert set(ran(tmp_path).values()) == {1}
+
+    folder = report(tmp_path)
+    names = {path.name for path in folder.iterdir()}
+    pictures = ("history", "importance", "slice", "contour", "curves")
+    assert names >= {f"{name}.{end}" for name in pictures for end in ("png", "pdf")}
+    assert names >= {"sweep.md", "sweep.tex", "sweep.json", "trials.csv", "final"}
+    content = json.loads((folder / "sweep.json").read_text())
+    best = max((t for t in content["trials"] if t["state"] == "complete"), key=lambda t: t["values"][0])
+    assert best["best"]
+    assert sum(t["best"] for t in content["trials"]) == 1
+    assert best["intervals"][0][0] < best["intervals"][0][1]
+    rows = list(csv.DictReader((folder / "trials.csv").open()))
+    assert [row["state"] for row in rows] == [trial.state.name.lower() for trial in found]
+    for row in rows:
+        if row["state"] == "complete":
+            assert float(row["lin/ucf101"]) == pytest.approx(float(row["lin/ucf101 seed 0"]))
+    final = json.loads((folder / "final" / "table.json").read_text())
+    assert [row["label"] for row in final["rows"]] == ["default", f"best, trial {best['number']}"]
+    assert "reduced scale" in (folder / "sweep.md").read_text().lower()
+    assert f"best, trial {best['number']}" in said
+
+    study = spec.load_study(mine)
+    row = study.rows[-1]
+    assert row.label == f"sweep mine on debug, trial {best['number']}"
+    assert row.set == best["point"]
+    text = mine.read_text()
+    assert "# kept\n" in text
+    assert "# kept too" in text
+    assert f"complete trials of sweep mine, profile debug: lin/ucf101 {best['values'][0]:.4g} on 1/4 of train" in text
+
+    before = {path: path.read_bytes() for path in folder.rglob("*.*") if path.is_file()}
+    well, said = conduct(tmp_path, SWEEP + PRUNED, **options)
+    assert well
+    assert set(ran(tmp_path).values()) == {1}
+    assert {path: path.read_bytes() for path in folder.rglob("*.*") if path.is_file()} == before
+    assert mine.read_text() == text
+    assert "has what was found already" in said
+
+
+def test_killed_twice_and_resumed_no_trial_is_lost_stuck_or_repeated(tmp_path: Path) -> None:
+    asked(tmp_path)
+    (tmp_path / "runs" / "pause").write_text("0.05")
+    for part in (1, 4):
+        process = command(tmp_path, 3, track=True)
+        wait_for(lambda part=part: sum("linear-" in uid for uid in ran(tmp_path)) >= part or process.poll() is not None)  # noqa: B023
+        os.killpg(process.pid, signal.SIGKILL)  # the command; what it started must end by itself
+        process.wait()
+    (tmp_path / "runs" / "pause").write_text("0")
+    process = command(tmp_path, 3, track=True)
+    assert process.wait(180) == 0, (tmp_path / "said.txt").read_text()
+    found = trials(tmp_path)
+    assert [trial.state.name for trial in found] == ["COMPLETE"] * 8
+    assert len({tuple(trial.params.items()) for trial in found}) == 8
+    done = {uid for uid in ran(tmp_path) if Store(tmp_path / "runs").result(uid) is None}
+    assert not done
+
+    import mlflow
+
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    (experiment,) = (e for e in client.search_experiments() if e.name == "fima-ablate")
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    by_kind: dict[str, list[Any]] = {}
+    for run in runs:
+        by_kind.setdefault(run.data.tags.get("kind", "study"), []).append(run)
+    (parent,) = by_kind["sweep"]
+    assert len(by_kind["trial"]) == 8
+    assert {run.data.tags["mlflow.parentRunId"] for run in by_kind["trial"]} == {parent.info.run_id}
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    trial_ids = {run.info.run_id: run for run in by_kind["trial"]}
+    stages = [run for run in by_kind["linear"] if run.data.tags["mlflow.parentRunId"] in trial_ids]
+    assert len(stages) == 8
+    for run in stages:
+        above = trial_ids[run.data.tags["mlflow.parentRunId"]]
+        assert run.data.metrics["result/top1"] == pytest.approx(above.data.metrics["result/lin/ucf101"])
+        assert set(above.data.params) == {"foreground.beta", "pixel.threshold"}
+    (last,) = by_kind["study"]
+    assert last.data.tags["mlflow.parentRunId"] == parent.info.run_id
+
+
+def test_two_commands_share_a_sweep(tmp_path: Path) -> None:
+    asked(tmp_path)
+    (tmp_path / "runs" / "pause").write_text("0.03")
+    both = [command(tmp_path, 1), command(tmp_path, 2)]
+    assert [process.wait(180) for process in both] == [0, 0], (tmp_path / "said.txt").read_text()
+    found = trials(tmp_path)
+    assert [trial.state.name for trial in found] == ["COMPLETE"] * 8
+    assert len({trial.user_attrs["worker"]["pid"] for trial in found}) > 1
+    assert set(ran(tmp_path).values()) == {1}
+
+
+def test_a_killed_process_is_started_again_and_its_trial_goes_on(tmp_path: Path) -> None:
+    asked(tmp_path, SWEEP.replace("trials: 8", "trials: 2"))
+    (tmp_path / "runs" / "pause").write_text("0.3")
+    process = command(tmp_path, 1)
+    wait_for(lambda: bool(ran(tmp_path)))
+    (running,) = (trial for trial in trials(tmp_path) if trial.state.name == "RUNNING")
+    (tmp_path / "runs" / "pause").write_text("0")
+    os.kill(running.user_attrs["worker"]["pid"], signal.SIGKILL)
+    assert process.wait(120) == 0, (tmp_path / "said.txt").read_text()
+    found = trials(tmp_path)
+    assert [trial.state.name for trial in found] == ["COMPLETE"] * 2
+    assert found[0].params == running.params
+
+
+def test_failed_trials_say_why_and_are_tried_again_when_asked(tmp_path: Path) -> None:
+    text = SWEEP.replace("{float: [0.1, 0.9]}", "{choices: [0.4, 0.85]}").replace(
+        "pixel.threshold: {float: [0.2, 2.0], log: true}", "pixel.threshold: {choices: [0.7, 0.9]}"
+    )
+    text = text.replace("name: tpe, seed: 1, startup: 4", "name: grid").replace("trials: 8\n", "")
+    asked(tmp_path, text)
+    trouble = tmp_path / "runs" / "trouble"
+    trouble.touch()
+    once: dict[str, Any] = {"jobs": 1, "final": False}
+    well, said = conduct(tmp_path, text, **once)
+    assert not well
+    assert "failed: trial 2: pre-training of trial 2" in said
+    assert "beta is too large for this machine" in said
+    assert Counter(trial.state.name for trial in trials(tmp_path)) == {"COMPLETE": 2, "FAIL": 2}
+    assert "beta is too large" in (report(tmp_path) / "sweep.md").read_text()
+    trouble.unlink()
+    conduct(tmp_path, text, **once, retry_failed=True)
+    assert Counter(trial.state.name for trial in trials(tmp_path)) == {"COMPLETE": 4, "FAIL": 2}
+    conduct(tmp_path, text, **once, retry_failed=True)
+    assert len(trials(tmp_path)) == 6
+
+
+def test_no_trial_is_begun_when_time_is_up_and_the_report_says_so(tmp_path: Path) -> None:
+    well, said = conduct(tmp_path, minutes=0.0, enqueue=("table3d_beta",))
+    assert well
+    assert "0 trials complete" in said
+    assert "3 left" in said
+    assert "None is complete yet" in (report(tmp_path) / "sweep.md").read_text()
+    assert not ran(tmp_path)
+
+
+def test_wrong_words_are_one_line(tmp_path: Path) -> None:
+    for changes, says in (
+        ({"enqueue": ("table9_frame_loss",)}, "none of its rows lies in the space"),
+        ({"overrides": ("foreground.beta=0.3",)}, "the sweep searches it"),
+        ({"overrides": ("foreground.betta=0.3",)}, "is not a setting"),
+        ({"name": "beta_treshold"}, "no such sweep; there are"),
+        ({"storage": "nonsense"}, "--storage nonsense"),
+        ({"promote": tmp_path / "nowhere.yaml"}, "no such study"),
+    ):
+        with pytest.raises(ValueError, match=says) as caught:
+            conduct(tmp_path, **changes)
+        assert "\n" not in str(caught.value)
+
+
+def fabricated(folder: Path, name: str, values: Callable[[Any], list[float]]) -> findings.Findings:
+    found = sweep.load_sweep(name)
+    study = search.open_study(search.open_storage(f"journal:{folder}/log"), "study", found)
+    claims = search.Claims(study, folder)
+    while (trial := claims.take(14)) is not None:
+        point = search.suggest(trial, found)
+        own = values(point)
+        metrics = [objective.metric for objective in found.objectives]
+        trial.set_user_attr("per_seed", {m: {"0": v} for m, v in zip(metrics, own, strict=True)})
+        study.tell(trial, own)
+    gathered = findings.gather(found, spec.load_profile("debug"), [], study, Store(folder), "fima-ablate sweep x", None)
+    findings.write(gathered, study, folder / "out")
+    return gathered
+
+
+def test_two_objectives_have_a_front_and_up_to_three_tested(tmp_path: Path) -> None:
+    found = fabricated(tmp_path, "decoder", lambda p: [40 + p["decoder.depth"] + p["decoder.width"] / 100,
+                                                       float(p["decoder.width"] * p["decoder.depth"])])  # fmt: skip
+    pairs = {trial.number: trial.values for trial in found.complete}
+    front = {
+        n for n, (a, b) in pairs.items() if not any(c >= a and d <= b and (c, d) != (a, b) for c, d in pairs.values())
+    }
+    best = [trial.number for trial in found.best]
+    assert 1 <= len(best) <= 3
+    assert set(best) <= front
+    assert pairs[best[0]][0] == max(pair[0] for pair in pairs.values())
+    assert {"front.png", "importance.png"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    assert len(found.importance) == 2
+
+
+def test_conditional_parameters_are_reported_where_they_are(tmp_path: Path) -> None:
+    found = fabricated(tmp_path, "losses", lambda p: [10.0 * len(p)])
+    text = (tmp_path / "out" / "trials.csv").read_text()
+    rows = list(csv.DictReader(io.StringIO(text)))
+    for row, trial in zip(rows, found.trials, strict=True):
+        assert (row["weights.fra"] == "") == ("fra" not in trial.point["losses"])
+
+
+def test_the_latex_of_a_sweep_compiles(tmp_path: Path) -> None:
+    import shutil
+
+    if shutil.which("pdflatex") is None:
+        pytest.skip("no LaTeX here")
+    fabricated(tmp_path, "losses", lambda p: [10.0 * len(p)])
+    done = subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "sweep.tex"],
+                          cwd=tmp_path / "out", capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_rows_are_appended_where_text_allows(tmp_path: Path) -> None:
+    from ablations.located import SpecError
+    from ablations.promote import appended
+
+    entry = [("# why", '- {"label": "x", "set": {"foreground.beta": 0.3}}')]
+    block = "rows:\n  - label: a\n    set: {foreground.beta: 0.1}  # one\n\n# about claims\nclaims: []\n"
+    text = appended(block, entry, tmp_path)
+    assert text.index("# one") < text.index("# why") < text.index("# about claims")
+    assert [row["label"] for row in yaml.safe_load(text)["rows"]] == ["a", "x"]
+    flush = "rows:\n- label: a\n"
+    assert [row["label"] for row in yaml.safe_load(appended(flush, entry, tmp_path))["rows"]] == ["a", "x"]
+    assert [row["label"] for row in yaml.safe_load(appended("grid: {}\n", entry, tmp_path))["rows"]] == ["x"]
+    with pytest.raises(SpecError, match="written in brackets"):
+        appended("rows: [{label: a}]\n", entry, tmp_path)
