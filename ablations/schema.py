@@ -11,8 +11,11 @@ from pydantic import BaseModel
 from ablations.dotted import fields, group
 from ablations.profile import KEYS as PROFILE_KEYS
 from ablations.profile import REFERENCES
+from ablations.space import FORMS as PARAMETER_FORMS
 from ablations.study import FORMS, METRICS, ROLES, STUDIES, TESTED
 from ablations.study import KEYS as STUDY_KEYS
+from ablations.sweep import KEYS as SWEEP_KEYS
+from ablations.sweep import MEASURES, PRUNERS, SAMPLERS
 from fima.config import Finetune, Linear, Retrieval, Settings
 from fima.datasets import Data
 
@@ -116,6 +119,88 @@ def profile() -> Schema:
     return schema
 
 
+def sweep() -> Schema:
+    """The format of studies/sweeps/*.yaml."""
+    ends: Schema = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+    condition = {"type": "string", "description": "settings by name, such as decoder.width % decoder.heads == 0"}
+    parameter = _closed(
+        {
+            "float": {**ends, "description": "least and largest value"},
+            "int": {**ends, "description": "least and largest value"},
+            "choices": {"type": "array", "minItems": 2, "uniqueItems": True},
+            "log": {"type": "boolean", "description": "search by orders of magnitude"},
+            "step": {"type": "number", "exclusiveMinimum": 0, "description": "distance of neighbouring values"},
+            "when": {**condition, "description": "searched only where this holds of the settings above it"},
+        },
+        "values that a setting may take, on the paper's scale",
+    )
+    parameter["oneOf"] = [{"required": [form]} for form in PARAMETER_FORMS]
+    objective: Schema = {
+        "anyOf": [
+            {"enum": list(MEASURES)},
+            _closed(
+                {"metric": {"enum": list(MEASURES)}, "direction": {"enum": ["maximize", "minimize"]}}, None, ["metric"]
+            ),
+        ]
+    }
+    whole: Schema = {"type": "integer", "minimum": 0}
+    properties: dict[str, Schema] = {
+        "sweep": {**_NAME, "description": "name, and folder of its reports"},
+        "title": {"type": "string"},
+        "base": {"$ref": "#/$defs/settings", "description": "settings of all trials, over the profile's"},
+        "space": _closed_space({"$ref": "#/$defs/parameter"}),
+        "constraints": {"type": "array", "items": condition, "description": "what must hold of every trial"},
+        "objective": {
+            "anyOf": [objective, {"type": "array", "items": objective, "minItems": 1, "maxItems": 2}],
+            "description": "what trials are judged by, accuracies on the held-out part of train",
+        },
+        "sampler": _closed(
+            {
+                "name": {"enum": list(SAMPLERS)},
+                "seed": whole,
+                "startup": {**whole, "description": "trials at random before tpe or cmaes think"},
+                "population": {"type": "integer", "minimum": 2, "description": "of nsga2"},
+            },
+            "how the next trial is chosen",
+        ),
+        "pruner": _closed(
+            {
+                "name": {"enum": list(PRUNERS)},
+                "every": {"type": "integer", "minimum": 1, "description": "steps between looks at the encoder"},
+                "videos": {"type": "integer", "minimum": 2, "description": "at most, of each side of the kNN"},
+                "startup": {**whole, "description": "trials that run to their end before any is pruned"},
+                "warmup": {**whole, "description": "steps of a trial before it may be pruned"},
+                "percentile": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 100},
+            },
+            "which trials are ended early, by kNN accuracy during pre-training",
+            ["name"],
+        ),
+        "seeds": {**_SEEDS, "description": "of each trial, whose value is their mean; default [0]"},
+        "trials": {"type": "integer", "minimum": 1, "description": "in all; a grid may leave it out"},
+        "minutes": {"type": "number", "exclusiveMinimum": 0, "description": "after which no trial is begun"},
+        "validation": {
+            "type": "string",
+            "pattern": r"^1/\d+$",
+            "description": "share of train that judges; default 1/4",
+        },
+        "final": _closed({"seeds": _SEEDS, "metrics": _METRICS}, "the test of the best trial beside the default"),
+    }
+    assert tuple(properties) == SWEEP_KEYS
+    schema = _document(properties, "A sweep of fima-ablate: a search", ["sweep", "title", "space", "objective"])
+    schema["$defs"] = {"settings": _settings(Settings), "parameter": parameter}
+    return schema
+
+
+def _closed_space(parameter: Schema) -> Schema:
+    """Parameters by nested or dotted names of settings."""
+    names = list(fields(Settings))
+    groups = {name.partition(".")[0] for name in names if "." in name}
+    properties: dict[str, Schema] = dict.fromkeys(names, parameter)
+    for above in sorted(groups):
+        properties[above] = _closed({n.partition(".")[2]: parameter for n in names if n.startswith(f"{above}.")}, None)
+    return _closed(properties, "what is searched")
+
+
 def _document(properties: dict[str, Schema], title: str, required: list[str]) -> Schema:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title} | _closed(
         properties, None, required
@@ -157,7 +242,7 @@ def files() -> dict[Path, str]:
     """The schema files and what they must hold."""
     return {
         STUDIES / f"{name}.schema.json": json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
-        for name, schema in (("study", study()), ("profile", profile()))
+        for name, schema in (("study", study()), ("profile", profile()), ("sweep", sweep()))
     }
 
 

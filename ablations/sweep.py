@@ -35,6 +35,7 @@ SWEEPS = STUDIES / "sweeps"
 KEYS = ("sweep", "title", "base", "space", "constraints", "objective", "sampler", "pruner", "seeds", "trials",
         "minutes", "validation", "final")  # fmt: skip
 SAMPLERS = ("tpe", "random", "grid", "cmaes", "nsga2")
+DIRECTIONS = ("maximize", "minimize")
 PRUNERS = ("none", "median", "percentile", "halving", "hyperband")
 STEP_COSTS = ("gflop_per_step", "seconds_per_step")  # of a pre-training's result, beside those of tables
 MEASURES = (*METRICS, *STEP_COSTS)
@@ -305,9 +306,7 @@ def _objectives(node: Node) -> tuple[Objective, ...]:
         else:
             part = keys_of(entry, "an objective", ["metric", "direction"], ["metric"])
             metric = one_of(part["metric"], "metric", MEASURES)
-            direction = (
-                one_of(part["direction"], "direction", ["maximize", "minimize"]) if "direction" in part else None
-            )
+            direction = one_of(part["direction"], "direction", DIRECTIONS) if "direction" in part else None
         costs = metric in (*COSTS, *STEP_COSTS)
         found.append(Objective(metric, direction or ("minimize" if costs else "maximize")))  # type: ignore[arg-type]
     names = [objective.metric for objective in found]

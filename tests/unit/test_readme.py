@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from ablations import cli, spec
+from ablations import cli, spec, sweep
 from fima.config import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,13 +18,25 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [line.partition("#")[0].strip() for line in README.splitlines() if line.startswith("fima-ablate ")]
 
 
+BLOCKS = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+
+
 def test_the_study_is_one(tmp_path: Path) -> None:
-    (text,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    (text,) = (block for block in BLOCKS if "\nstudy: " in block)
     path = tmp_path / "my_temperature.yaml"
     path.write_text(text, encoding="utf-8")
     study = spec.load_study(path)
     assert [row.label for row in study.rows] == ["0.05", "0.1", "0.2"]
     assert [row.default for row in study.rows] == [False, True, False]
+
+
+def test_the_sweep_is_one_that_can_run(tmp_path: Path) -> None:
+    (text,) = (block for block in BLOCKS if "\nsweep: " in block)
+    path = tmp_path / "decoder.yaml"
+    path.write_text(text, encoding="utf-8")
+    found = sweep.load_sweep(path)
+    sweep.check(found, spec.load_profile("demo"), [])
+    assert [objective.metric for objective in found.objectives] == ["lin/ucf101", "gflop_per_step"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -37,7 +49,8 @@ def test_commands_parse(command: str) -> None:
     with found.make_context(name, words) as context:  # refuses what is no option
         for word in context.params.get("words") or []:
             if "=" not in word and word != "all":
-                assert spec.find_study(word).is_file()
+                found_file = sweep.find_sweep(word) if name == "sweep" else spec.find_study(word)
+                assert found_file.is_file()
 
 
 def test_cited_files_exist() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablations import schema, spec
+from ablations import schema, spec, sweep
 from ablations.located import parse
 from ablations.spec import SpecError
 from fima.config import Settings
@@ -409,7 +409,7 @@ def test_the_schema_names_every_setting() -> None:
 
 
 def test_every_yaml_points_at_its_schema() -> None:
-    for path in (*spec.study_files(), *spec.profile_files()):
+    for path in (*spec.study_files(), *spec.profile_files(), *sweep.sweep_files()):
         first = path.read_text(encoding="utf-8").partition("\n")[0]
         found = first.removeprefix("# yaml-language-server: $schema=")
         assert (path.parent / found).is_file() and found != first, path
