@@ -43,6 +43,9 @@ app = typer.Typer(
     What all thirteen tables need, share and have done already:
       [dim]fima-ablate plan[/]
 
+    Search beyond the paper's grid, judged on a part of train:
+      [dim]fima-ablate sweep beta_threshold[/]
+
     After any interruption the same command goes on: what is done is kept.
     """,
 )
@@ -224,8 +227,8 @@ def sweep(
 ) -> None:
     """Search settings beyond the paper's grid (Optuna), judged on a part of train; test is read once, in the end.
 
-    Stop it at any time, also with kill -9; the same command goes on, and no trial is lost or done
-    twice. The same command in another terminal, or on another machine with the same --storage, joins.
+    Stop it at any time: the same command goes on; no trial is lost or repeated.
+    The same command elsewhere, with the same --storage, joins.
 
       [dim]fima-ablate sweep beta_threshold --enqueue studies/table3d_beta.yaml --jobs 2[/]
 

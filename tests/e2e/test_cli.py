@@ -247,3 +247,46 @@ def test_records_alone_write_the_same_tables(undisturbed: Path, tmp_path: Path) 
     code, out, err = call(tmp_path, "claims", "table3d_beta", "--profile", "debug", "--json")
     assert code == 0, err
     assert [(claim["state"], claim["n"]) for claim in json.loads(out)] == [("undecided", 1), ("undecided", 1)]
+
+
+def test_a_sweep_prunes_on_held_out_videos_and_tests_once(tmp_path: Path) -> None:
+    text = (ROOT / "studies" / "sweeps" / "beta_threshold.yaml").read_text()
+    text = text.replace("every: 50, startup: 6, warmup: 100", "every: 1, startup: 1").replace("trials: 24", "trials: 4")
+    (tmp_path / "mine.yaml").write_text(text)
+    options = ("--profile", "debug", "--jobs", "2", "--workers", "0", "--no-mlflow", "--enqueue", "table3d_beta")
+    code, out, err = call(tmp_path, "sweep", "mine.yaml", *options)
+    assert code == 0, err
+    folder = tmp_path / "reports" / "debug" / "sweeps" / "beta_threshold"
+    content = json.loads((folder / "sweep.json").read_text())
+    assert [trial["point"]["foreground.beta"] for trial in content["trials"]][:3] == [0.3, 0.5, 0.7]
+    assert len(content["trials"]) == 4
+    for trial in content["trials"]:
+        assert trial["state"] in ("complete", "pruned")
+        (uid,) = trial["pretrain"]
+        lines = [json.loads(line) for line in (tmp_path / "runs" / uid / "metrics.jsonl").read_text().splitlines()]
+        seen = {str(line["step"]): line["knn"] for line in lines if "knn" in line}
+        assert trial["curve"] == {step: pytest.approx(value, abs=1e-4) for step, value in seen.items()}
+        assert trial["curve"]
+    judged = {json.loads(path.read_text())["videos"] for path in (tmp_path / "runs").glob("linear-*/result.json")}
+    assert judged == {2 * 5, 2 * 12}  # stages of five of the 16 training videos (a quarter, by class), and of test
+    assert (folder / "final" / "table.md").is_file()
+    assert "reduced scale" in (folder / "sweep.md").read_text().lower()
+    assert "best, trial" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["sweep", "beta_treshold"], "no such sweep; there are beta_threshold"),
+        (["sweep", "beta_threshold", "foreground.beta=0.3"], "the sweep searches it"),
+        (["sweep", "decoder", "losses"], "name one sweep"),
+        (["sweep", "beta_threshold", "--storage", "postgresql://a:secret@127.0.0.1:1/b"], "a:***@127.0.0.1:1/b"),
+        (["sweep", "beta_threshold", "--enqueue", "table9_frame_loss"], "none of its rows lies in the space"),
+    ],
+)
+def test_bad_input_of_a_sweep_is_one_clear_line(tmp_path: Path, arguments: list[str], said: str) -> None:
+    code, _, err = call(tmp_path, *arguments, "--profile", "debug")
+    assert code == 2
+    assert said in err
+    assert "Traceback" not in err
+    assert "secret" not in err
