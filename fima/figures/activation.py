@@ -85,16 +85,16 @@ def draw(stages: Sequence[Stage], videos: int = 50, seed: int = 0, rows: int = R
     if chosen.cover is not None:
         arrays["cover"] = chosen.cover[:, 0]
     said = (
-        "no number, since real video does not say where it moves"
+        "No number, since real video does not say where it moves"
         if chosen.cover is None
-        else "share of the activation on the moving figure "
+        else "Share of the activation on the moving figure, mean over all clips: "
         + ", ".join(f"{label} {n['on figure']:.3f} (as drawn {n['as drawn']:.3f})" for label, n in numbers.items())
         + f", against its share of the area {numbers[first.label]['area']:.3f}"
     )
     caption = (
         f"Class-agnostic activation maps (mean over channels of the query encoder's RGB map) over {time} moments of "
         f"one clip a row, each model's scaled to its range in the clip. Shown: {chosen.named(range(rows))}, the first "
-        f"of a random choice. Mean over all clips: {said}. {picture.sources(stages, chosen.words, seed)}"
+        f"of a random choice. {said}. {picture.sources(stages, chosen.words, seed)}"
     )
     return Picture("activation", figure, arrays, numbers, caption)
 

@@ -104,7 +104,7 @@ def draw(stages: Sequence[Stage], classes: int = 20, clips: int = 10, seed: int 
         for label, values in numbers.items()
     )
     caption = (
-        f"t-SNE (perplexity {lowered(len(records)):g}) of the features of {len(records)} test videos of {len(kept)} "
+        f"t-SNE (perplexity {lowered(len(records)):.3g}) of the features of {len(records)} test videos of {len(kept)} "
         f"classes, mean of {clips} clips, length 1. Silhouette of the classes: {said}. "
         f"{picture.sources(stages, f'{len(records)} labelled test videos of {dataset.title}', seed)}"
     )

@@ -428,7 +428,7 @@ def test_numbers_follow_from_the_saved_arrays(stages: list[Stage]) -> None:
 @pytest.fixture(scope="module")
 def real(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     root = clips / "ut_interaction"
-    yield load(put(tmp_path_factory.mktemp("real") / "stage", data={"name": "folder", "root": str(root), "limit": 8}))
+    yield load(put(tmp_path_factory.mktemp("real") / "stage", data={"name": "folder", "root": str(root), "limit": 12}))
 
 
 @pytest.mark.parametrize("name", FIGURES)
