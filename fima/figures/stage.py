@@ -20,6 +20,7 @@ from fima.datasets import Data
 from fima.figures.scenes import Scenes
 from fima.model import FIMA
 
+RANDOM = "random encoder"
 WORDS = {"vv": "VV", "vd": "VD", "pix": "Pix", "fra": "Fra"}
 SLICE = 16  # clips encoded together: what fits beside I3D at 224
 
@@ -118,21 +119,27 @@ def load(folder: Path, statistics: Statistics = "own") -> Stage:
     except (KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{folder / 'checkpoint.pt'}: does not fit its config.json ({reason})") from error
-    label = " + ".join(WORDS[loss] for loss in settings.losses) if kind == "pretrain" else "random encoder"
+    label = " + ".join(WORDS[loss] for loss in settings.losses) if kind == "pretrain" else RANDOM
     return Stage(folder, model.eval(), settings, data, label, int(state["step"]), statistics)
 
 
 def load_all(folders: Sequence[Path], statistics: Statistics = "own") -> list[Stage]:
     """Stages to be drawn side by side, labels made distinct by seed or folder.
 
-    The first one's videos are drawn for all, so that their views and feature maps must have one size.
+    The first one's videos are drawn for all, so that their views and feature maps must have one size. An untrained
+    stage knows of no views: it takes those of the first trained one.
 
     Raises:
         ValueError: a folder is no finished stage, or sizes differ.
     """
     stages = [load(folder, statistics) for folder in folders]
-    first = stages[0]
-    for stage in stages[1:]:
+    first = next((stage for stage in stages if stage.label != RANDOM), stages[0])
+    seen = {"clip": first.settings.clip, "augment": first.settings.augment}
+    stages = [
+        replace(stage, settings=stage.settings.model_copy(update=seen)) if stage.label == RANDOM else stage
+        for stage in stages
+    ]
+    for stage in stages:
         one, other = ((s.settings.augment.size, s.settings.clip.frames, s.grid) for s in (first, stage))
         if one != other:
             raise ValueError(

@@ -113,6 +113,10 @@ def test_what_is_no_finished_stage_is_one_line(tmp_path: Path) -> None:
 def test_models_side_by_side_have_names_of_their_own_and_one_size(folder: Path, tmp_path: Path) -> None:
     twin = put(tmp_path / "pretrain-vv+pix+fra-s1-cccc", seed=2)
     assert [s.label for s in load_all([folder, twin])] == ["VV + Pix + Fra (s0-aaaa)", "VV + Pix + Fra (s1-cccc)"]
+    chance = put(tmp_path / "untrained-random-s0-dddd", {"losses": ["vv"], "backbone": {"name": "small"}})
+    (chance / "config.json").write_text((chance / "config.json").read_text().replace("pretrain", "untrained"))
+    drawn = load_all([chance, folder])
+    assert [(s.label, s.grid) for s in drawn] == [("random encoder", GRID), ("VV + Pix + Fra", GRID)]
     larger = put(tmp_path / "larger", {**SMALL, "augment": {"size": 48}})
     with pytest.raises(ValueError, match=r"larger: views of 48 pixels, 8 frames and feature maps \(2, 6, 6\) cannot"):
         load_all([folder, larger])
