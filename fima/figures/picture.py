@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours keep apart under every common colour blindness
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 HEAT = "inferno"
+OPACITY = 0.6  # of a map over a frame
+FINE = 192  # pixels of a panel with a map
 DPI = 200
 STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
@@ -87,14 +89,31 @@ def sources(stages: Sequence[Stage], videos: str, seed: int) -> str:
     return f"Checkpoints: {models}. Videos: {videos}. Seed {seed}."
 
 
-def image(panel: Axes, frame: NDArray[np.float32], heat: NDArray[Any] | None = None, opacity: float = 0.6) -> None:
+def image(panel: Axes, frame: NDArray[np.float32], heat: NDArray[Any] | None = None) -> None:
     """Draw a frame [S, S, 3] in [0, 1], and over it a map [H', W'] in [0, 1], smoothed, on a panel without axes."""
     side = frame.shape[0]
-    panel.imshow(frame, interpolation="nearest")
-    if heat is not None:
-        extent = (-0.5, side - 0.5, side - 0.5, -0.5)
-        panel.imshow(heat, cmap=HEAT, vmin=0, vmax=1, alpha=opacity, interpolation="bilinear", extent=extent)
+    drawn = frame if heat is None else laid_over(frame, heat)
+    panel.imshow(drawn, interpolation="nearest", extent=(-0.5, side - 0.5, side - 0.5, -0.5))
     bare(panel)
+
+
+def laid_over(frame: NDArray[np.float32], heat: NDArray[Any]) -> NDArray[np.float32]:
+    """A map [H', W'] in [0, 1] as colours over a frame [S, S, 3]: blended here, for PDF viewers blend as they like.
+
+    Returns:
+        [R, R, 3] in [0, 1]; R is a multiple of S and at least FINE / 2, so that the map looks smooth over small frames.
+    """
+    import torch
+    from matplotlib import colormaps
+    from torch.nn import functional as F
+
+    times = max(1, FINE // frame.shape[0])
+    large = frame.repeat(times, 0).repeat(times, 1)
+    level = torch.from_numpy(np.ascontiguousarray(heat, np.float32))[None, None]
+    smooth = F.interpolate(level, large.shape[:2], mode="bilinear")[0, 0].numpy()
+    colours = colormaps[HEAT](smooth)[..., :3]
+    blend: NDArray[np.float32] = ((1 - OPACITY) * large + OPACITY * colours).clip(0, 1).astype(np.float32)
+    return blend
 
 
 def bare(panel: Axes) -> None:

@@ -455,6 +455,17 @@ def test_images_are_stretched_to_their_range() -> None:
     assert picture.stretched(np.ones(3)).tolist() == [0, 0, 0]
 
 
+def test_a_map_lies_over_its_frame() -> None:
+    """Cold is the darkest colour, hot the brightest, and a quarter of the map covers a quarter of the frame."""
+    frame = np.full((32, 32, 3), 0.5, np.float32)
+    drawn = picture.laid_over(frame, np.array([[0.0, 0.0], [0.0, 1.0]]))
+    assert drawn.shape == (192, 192, 3) and drawn.min() >= 0 and drawn.max() <= 1
+    bright = drawn.mean(-1)
+    assert bright[:48, :48] == pytest.approx(0.4 * 0.5, abs=0.02)
+    assert bright[144:, 144:].mean() > 0.6 and bright.argmax() // 192 >= 96
+    assert picture.laid_over(np.zeros((224, 224, 3), np.float32), np.zeros((7, 7))).shape == (224, 224, 3)
+
+
 # --- on its own
 
 
