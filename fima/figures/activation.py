@@ -1,4 +1,9 @@
-"""Where encoders look: class-agnostic activation maps of several models over the same frames (Figs. 3, 4)."""
+"""Where encoders look: class-agnostic activation maps of several models over the same frames (Figs. 3, 4).
+
+A bin of the map is drawn, and compared with the truth, at its place in the frame as `fima.geometry` has it.
+Convolutions of stride 2 with equal padding see up to half a bin further up and left: maps of `small` are drawn that
+much too low and too far right.
+"""
 
 from __future__ import annotations
 
