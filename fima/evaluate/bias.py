@@ -137,18 +137,20 @@ def motion(backbone: nn.Module, settings: Settings, data: Data, count: int, seed
 
 
 def background(
-    backbone: nn.Module, settings: Settings, data: Data, count: int, seed: int = 0, correlation: float = 1.0
+    backbone: nn.Module, settings: Settings, data: Data, count: int, seed: int = 0, correlation: float = 0.5
 ) -> dict[str, Any]:
     """Accuracy of a probe whose training backgrounds tell the class, where test backgrounds say nothing, or another.
 
-    The embedded videos are rendered again with `background_class_correlation`; test videos differ between the two sets
-    in nothing but the tint of their backgrounds. In two-stage videos the background tells the first stage's class.
+    Embedded videos are rendered again with `background_class_correlation`: training videos at `correlation`, so that a
+    probe may read motion or background, test videos at 1, so that every background tells a class that it is not. They
+    differ from those of the plain set in nothing but the tint of the background. In two-stage videos the background
+    tells the first stage's class, or, in test, the one after it.
 
     Args:
         backbone, settings, count: as in `motion`.
-        data: embedded videos.
+        data: embedded videos whose backgrounds tell nothing.
         seed: of the probe's quarter.
-        correlation: share of videos whose background tells a class.
+        correlation: share of training videos whose background tells the class; at 1 a probe has no need of motion.
 
     Returns:
         top1 in percent: "plain" of a probe fitted and tested on backgrounds that say nothing; "unrelated" and "swapped"
@@ -164,10 +166,14 @@ def background(
             f"background_class_correlation {data.embedded.background_class_correlation:g}; take data.name=embedded "
             "and data.embedded.background_class_correlation=0"
         )
-    embedded = data.embedded.model_copy(update={"background_class_correlation": correlation})
-    telling = data.model_copy(update={"embedded": embedded})
+
+    def rendered(**changes: Any) -> Data:
+        return data.model_copy(update={"embedded": data.embedded.model_copy(update=changes)})
+
+    telling = rendered(background_class_correlation=correlation, test=1)  # a split does not depend on the other's size
+    lying = rendered(background_class_correlation=1.0, train=1)
     plain = encode(backbone, settings, data, "test", count)
-    swapped = encode(backbone, settings, telling, "test", count)
+    swapped = encode(backbone, settings, lying, "test", count)
     fair = probe(encode(backbone, settings, data, "train", count), {"plain": plain}, seed)
     tests = {"unrelated": plain, "swapped": swapped}
     biased = probe(encode(backbone, settings, telling, "train", count), tests, seed)

@@ -100,11 +100,16 @@ def test_the_order_of_frames_is_of_the_seed_and_the_clip_alone() -> None:
 
 def test_an_encoder_of_backgrounds_is_lured_by_swapped_ones() -> None:
     data = videos(train=48, test=24)
-    found = bias.background(Tint(), SETTINGS, data, COUNT)
+    found = bias.background(Tint(), SETTINGS, data, COUNT, correlation=1.0)
     assert found["lured"] > 80 and found["swapped"] < 10
     assert found["unrelated"] < 40 and found["plain"] < 40
-    energy = bias.background(Energy(SETTINGS), SETTINGS, data, COUNT)
+    energy = bias.background(Energy(SETTINGS), SETTINGS, data, COUNT, correlation=1.0)
     assert energy["lured"] < 40 and energy["swapped"] > energy["chance"]
+
+
+def test_a_probe_of_backgrounds_that_tell_nothing_is_the_plain_one() -> None:
+    found = bias.background(Still(), SETTINGS, videos(), COUNT, correlation=0.0)
+    assert found["unrelated"] == found["plain"]
 
 
 def test_the_class_that_a_background_tells() -> None:
@@ -128,11 +133,15 @@ def test_the_class_that_a_background_tells() -> None:
 
 
 def test_swapped_videos_differ_in_their_background_alone() -> None:
-    plain, telling = videos().embedded, videos(background_class_correlation=1.0).embedded
-    one, other = synthetic.render(plain), synthetic.render(telling)
-    for path in sorted((one / "videos").glob("test_*.npz")):
-        with np.load(path) as a, np.load(other / "videos" / path.name) as b:
-            assert all((a[name] == b[name]).all() for name in a)
+    """And a split is the same whatever the size of the other."""
+    plain = synthetic.render(videos().embedded)
+    for split, changes in (("test", {"train": 1}), ("train", {"test": 1})):
+        other = synthetic.render(videos(background_class_correlation=1.0, **changes).embedded)
+        paths = sorted((plain / "videos").glob(f"{split}_*.npz"))
+        assert len(paths) == (12 if split == "test" else 24)
+        for path in paths:
+            with np.load(path) as a, np.load(other / "videos" / path.name) as b:
+                assert all((a[name] == b[name]).all() for name in a)
 
 
 @pytest.mark.parametrize(
