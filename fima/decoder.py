@@ -80,16 +80,35 @@ class MotionDecoder(nn.Module):
         Returns:
             [N, S, C] for the pixels (None without them) and [N, C] for the class token (None unless asked).
         """
-        place = self.position * sinusoid(memory.shape[1], self.cls.shape[0]).to(memory)
-        queries = [] if pixels is None else [self.enter(pixels) + place]
-        if cls:
-            queries.insert(0, self.cls.to(memory.dtype).expand(memory.shape[0], 1, -1))
-        query = torch.cat(queries, dim=1)
-        keys = self.memory_norm(self.enter(memory) + place)
+        query, keys = self._start(pixels, memory, cls)
         for block in self.blocks:
             query = block(query, keys)
         out = self.leave(query)
         return (None if pixels is None else out[:, int(cls) :]), (out[:, 0] if cls else None)
+
+    def attention(self, pixels: Tensor, memory: Tensor) -> Tensor:
+        """Where the last block looks, mean over its heads (Fig. 7).
+
+        Args:
+            pixels, memory: [N, S, C] pixels of source frame i and of target frame i.
+
+        Returns:
+            [N, S, S] weights of each source pixel over the target pixels; rows sum to 1 (with dropout off).
+        """
+        query, keys = self._start(pixels, memory, False)
+        *others, last = (block for block in self.blocks if isinstance(block, Block))
+        for block in others:
+            query = block(query, keys)
+        weights: Tensor = last.attention(last.attention_norm(query), keys, keys)[1]
+        return weights
+
+    def _start(self, pixels: Tensor | None, memory: Tensor, cls: bool) -> tuple[Tensor, Tensor]:
+        """Queries [N, Q, d] of who asks, the class token first, and memory [N, S, d], as the first block takes them."""
+        place = self.position * sinusoid(memory.shape[1], self.cls.shape[0]).to(memory)
+        queries = [] if pixels is None else [self.enter(pixels) + place]
+        if cls:
+            queries.insert(0, self.cls.to(memory.dtype).expand(memory.shape[0], 1, -1))
+        return torch.cat(queries, dim=1), self.memory_norm(self.enter(memory) + place)
 
     def paper_parameters(self) -> list[nn.Parameter]:
         """What the paper's parameter column counts: the outer linears and the feed-forward layers (Tables 8, 11)."""
