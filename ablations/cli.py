@@ -279,27 +279,48 @@ def cost(
 
 
 @app.command()
-def status(store: StoreRoot = Path("runs"), as_json: AsJson = False) -> None:
-    """Show the stages of the store: done, running, interrupted, failed and why."""
+def status(
+    store: StoreRoot = Path("runs"),
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Look again and again, until nothing runs any more or Ctrl-C.")
+    ] = False,
+    every: Annotated[
+        float | None,
+        typer.Option(
+            "--every",
+            min=0.1,
+            metavar="SECONDS",
+            help="Between looks of --watch. Default: 2 on a terminal, 30 elsewhere.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the stages of the store: done, running (where, at which step, how long still), interrupted, failed and why.
+
+    A stage whose process is dead is `interrupted`: the same run command goes on with it.
+
+    From another terminal, while a run goes on:
+      [dim]fima-ablate status --watch[/]
+    """
+    from ablations import watching
     from ablations.store import Store
 
     truth = Store(store.resolve())
-    rows = [truth.describe(uid) for uid in truth.uids()]
+    if watch:
+        if as_json:
+            raise ValueError("--watch is for people and --json for programs, which may ask again themselves; name one")
+        from rich.console import Console
+
+        watching.watch(truth, Console(), every)
+        return
+    rows = watching.Watch(truth).look()
     if as_json:
         print(json.dumps(rows, indent=2))
-        return
-    if not rows:
+    elif not rows:
         typer.echo(f"{store}: no stages yet; start with fima-ablate run studies/table3d_beta.yaml")
-        return
-    width = max(len(row["uid"]) for row in rows)
-    for row in rows:
-        seconds = "" if row["seconds"] is None else f"{row['seconds']:.1f} s"
-        line = f"{row['state']:11} {row['progress'] or '':>9} {seconds:>9}  {row['uid']:{width}}  {row['title']}"
-        typer.echo(f"{line}: {row['error']}" if row["error"] else line)
-    counts: dict[str, int] = {}
-    for row in rows:
-        counts[row["state"]] = counts.get(row["state"], 0) + 1
-    typer.echo(", ".join(f"{count} {state}" for state, count in counts.items()))
+    else:
+        typer.echo("\n".join(watching.lines(rows)))
 
 
 @app.command("list")

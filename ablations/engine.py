@@ -161,7 +161,7 @@ class _Run:
 
     def run(self) -> Outcome:
         began = time.monotonic()
-        with self.display:
+        with self.store.command(), self.display:
             for stage in list(self.pending.values()):
                 if self.store.result(stage.uid) is not None:
                     self._take_or_start(stage)
