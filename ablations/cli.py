@@ -323,6 +323,39 @@ def status(
         typer.echo("\n".join(watching.lines(rows)))
 
 
+@app.command()
+def doctor(
+    store: StoreRoot = Path("runs"),
+    fix: Annotated[
+        bool,
+        typer.Option(
+            "--fix",
+            help="Put right first what loses nothing: set damaged files aside, remove drafts of dead processes, "
+            "end their runs in MLflow, copy what it lacks. Deletes no result.",
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look at all that a run depends on: versions, devices, codecs, cache, disk, the store, MLflow.
+
+    One line each: ok, warning or problem, what it is, where, and the way out.
+
+    Exit code: 0 no problem (warnings are none), 1 problems.
+    """
+    from ablations import doctor as examination
+    from ablations.store import Store
+
+    found = []
+    for finding in examination.examine(Store(store.resolve()), fix):
+        found.append(finding)
+        if not as_json:
+            typer.echo(finding.line())
+    if as_json:
+        print(json.dumps([finding.as_json() for finding in found], indent=2, ensure_ascii=False))
+    if any(finding.level == "problem" for finding in found):
+        raise typer.Exit(FAILED)
+
+
 @app.command("list")
 def list_(as_json: AsJson = False) -> None:
     """Show the studies and the profiles that exist."""

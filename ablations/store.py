@@ -125,6 +125,10 @@ class Store:
         status, line = self.status(uid), " ".join(error.split())
         self._write(uid, replace(status, state="failed", error=line, ended=time.time()))
 
+    def interrupt(self, uid: str) -> None:
+        """Note that the process which ran the stage is dead. To be called with the lock held."""
+        self._write(uid, replace(self.status(uid), state="interrupted", error=None, ended=None))
+
     def report(
         self,
         uid: str,
