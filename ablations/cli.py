@@ -97,9 +97,38 @@ def run(
     seeds: Seeds = None,
     metrics: Metrics = None,
     jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            min=1,
+            metavar="N",
+            help="Stages side by side; the cores are shared out evenly. Default: as many as --devices, else 1.",
+            show_default=False,
+        ),
+    ] = None,
+    devices: Annotated[
+        str | None,
+        typer.Option(
+            "--devices",
+            metavar="0,1",
+            help="CUDA cards, one for each stage side by side; more --jobs share them in turns. Default: all cards.",
+            show_default=False,
+        ),
+    ] = None,
+    retry_failed: Annotated[
         int,
-        typer.Option("--jobs", "-j", min=1, metavar="N", help="Stages side by side; the cores are shared out evenly."),
-    ] = 1,
+        typer.Option(
+            "--retry-failed",
+            min=0,
+            metavar="N",
+            help="Try a failed stage up to N times more before it counts as failed. Another run always tries it again.",
+        ),
+    ] = 0,
+    fail_fast: Annotated[
+        bool,
+        typer.Option("--fail-fast", help="Start no other stage after the first failure; what runs goes on to its end."),
+    ] = False,
     workers: Annotated[
         int,
         typer.Option(
@@ -125,11 +154,17 @@ def run(
     Every table, two stages side by side:
       [dim]fima-ablate run all --profile mini --jobs 2[/]
 
-    Exit code: 0 all done; 1 some stage failed, the others ran and the table shows what
-    there is; 2 bad input.
+    Every table on four cards, with a second chance for what a full card or disk broke off:
+      [dim]fima-ablate run all --profile ucf101-i3d --data-root DIR --devices 0,1,2,3 --retry-failed 1[/]
+
+    Exit code: 0 all done; 1 some stage failed, the others ran (not with --fail-fast) and
+    the table shows what there is; 2 bad input.
     """
     if not words or all("=" in word for word in words):
         raise ValueError("name a study, such as studies/table3d_beta.yaml, or `all`; `fima-ablate list` shows them")
+    from ablations import cards
+
+    chosen = cards.chosen(devices) if devices is not None else ()
     planned = _plan(words, profile, data_root, seeds, metrics)
     from rich.console import Console
 
@@ -149,10 +184,13 @@ def run(
         outcome = engine.run(
             planned,
             truth,
-            jobs=jobs,
+            jobs=jobs or len(chosen) or 1,
             workers=workers,
             console=console,
             on_finished=tracker.stage_finished if tracker else None,
+            retries=retry_failed,
+            fail_fast=fail_fast,
+            cards=chosen,
         )
         paths = _report(planned, truth, reports)
     finally:

@@ -39,6 +39,7 @@ class Job:
     slot: int  # 0 ... jobs - 1
     environment: Mapping[str, Any]  # of the result
     variables: Mapping[str, str]  # environment variables; the fork server's are older
+    card: int | None = None  # number of its CUDA card; None: the slots go through all of them
 
 
 def run(job: Job, pipe: connection.Connection) -> None:
@@ -90,7 +91,7 @@ def _prepare(job: Job) -> str:
     torch.set_num_threads(job.threads)
     if not torch.cuda.is_available():
         return "cpu"
-    card = job.slot % torch.cuda.device_count()
+    card = job.slot % torch.cuda.device_count() if job.card is None else job.card
     os.environ["LOCAL_RANK"] = str(card)  # stages side by side spread over the cards
     return f"cuda: {torch.cuda.get_device_name(card)}"
 
