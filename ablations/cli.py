@@ -211,23 +211,69 @@ def plan(
     data_root: DataRoot = None,
     seeds: Seeds = None,
     metrics: Metrics = None,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, metavar="N", help="Stages side by side, for the estimate of time.")
+    ] = 1,
     store: StoreRoot = Path("runs"),
     as_json: AsJson = False,
 ) -> None:
-    """Show rows, distinct stages, what sharing saves and what is done already. Runs nothing.
+    """Show rows, distinct stages, what sharing saves, what is done already and how long the rest takes. Runs nothing.
 
-    Without a STUDY: all of them.
+    Times are those of equal work in this store, and of `fima-ablate bench`; what nobody measured is
+    called unknown. Without a STUDY: all of them.
+
+    What the paper's recipe would cost on this machine, before it is started:
+      [dim]fima-ablate bench table3d_beta --profile ucf101-i3d[/]
+      [dim]fima-ablate plan table3d_beta --profile ucf101-i3d --data-root DIR[/]
     """
     planned = _plan(words, profile, data_root, seeds, metrics)
+    from ablations import estimate
     from ablations.store import Store
 
     truth = Store(store.resolve())
     done = [uid for uid in planned.stages if truth.status(uid).state == "done"]
+    needed = estimate.of(planned, truth, jobs)
     if as_json:
-        print(json.dumps(planned.as_json(done), indent=2, ensure_ascii=False))
+        found = planned.as_json(done) | {"estimate": needed.as_json()}
+        print(json.dumps(found, indent=2, ensure_ascii=False))
         return
-    for line in planned.lines(done, every_stage=True):
+    for line in [*planned.lines(done, every_stage=True), "", *needed.lines()]:
         typer.echo(line)
+
+
+@app.command()
+def bench(
+    words: Words = None,
+    profile: ProfileName = "demo",
+    steps: Annotated[
+        int, typer.Option("--steps", min=1, metavar="N", help="Steps to time for each setting, after one to warm up.")
+    ] = 3,
+    jobs: Annotated[
+        int,
+        typer.Option("--jobs", "-j", min=1, metavar="N", help="Stages that will run side by side."),
+    ] = 1,
+    again: Annotated[bool, typer.Option("--again", help="Also settings that were measured before.")] = False,
+    store: StoreRoot = Path("runs"),
+    as_json: AsJson = False,
+) -> None:
+    """Time a step of pre-training of each row on this machine, for `fima-ablate plan`. Trains nothing.
+
+    Needs no data. What is measured is kept in the store's bench.json, by setting, device and
+    number of threads. Without a STUDY: all of them.
+    """
+    from ablations import bench as benching
+    from ablations import prepare
+    from ablations.store import Store
+
+    prepare.writable("--store", store)
+    names = [word for word in words or [] if "=" not in word]
+    overrides = [word for word in words or [] if "=" in word]
+    say = (lambda line: None) if as_json else typer.echo
+    found = benching.measure(names, profile, overrides, Store(store.resolve()), steps, jobs, again, say)
+    if as_json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        typer.echo(f"on {found[0]['place']}, {found[0]['threads']} threads; fima-ablate plan reckons with these")
 
 
 @app.command()

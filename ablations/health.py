@@ -115,29 +115,32 @@ def checkpoints(store: Store) -> Iterator[Finding]:
     for uid in known:
         for need in store.config(uid).get("needs", []):
             users[need].append(uid)
-    sound = True
+    broken: list[Path] = []
+    missing: list[Path] = []  # what nothing waits for
+    needed: list[Path] = []
     for uid in known:
         name = KEPT.get(uid.partition("-")[0])
-        path = store.folder(uid) / (name or WEIGHTS)
-        done = store.result(uid) is not None
+        path, done = store.folder(uid) / (name or WEIGHTS), store.result(uid) is not None
         if path.exists() and not zipfile.is_zipfile(path):
-            sound = False
-            way_out = f"delete {store.folder(uid) if done else 'the file'}; the stage then runs again"
-            yield Finding("problem", "checkpoints", f"{path}: is damaged", way_out)
+            broken.append(path)
         elif name and done and not path.exists():
-            sound = False
-            waiting = [user for user in users[uid] if store.result(user) is None]
-            what = f"{path}: is missing, though the stage is done"
-            if waiting:
-                what += f", and {named(waiting)} cannot run without it"
-            way_out = f"put it back, or delete {store.folder(uid)}, and the stage runs again when something needs it"
-            yield Finding("problem" if waiting else "warning", "checkpoints", what, way_out)
+            waits = any(store.result(user) is None for user in users[uid])
+            (needed if waits else missing).append(path)
+    for path in broken:
+        done = store.result(path.parent.name) is not None
+        way_out = f"delete {path.parent if done else 'the file'}; the stage then runs again"
+        yield Finding("problem", "checkpoints", f"{path}: is damaged", way_out)
+    way_out = "put the files back, or delete their folders, and the same run command makes what it needs again"
+    for paths, waits in ((needed, True), (missing, False)):
+        if paths:
+            what = f"{len(paths)} stages are done, and what later ones read of them is missing"
+            what += f"{', which some wait for' if waits else ''}: {named([str(path) for path in paths])}"
+            yield Finding("problem" if waits else "warning", "checkpoints", what, way_out)
     gone = sorted(need for need in users if need not in known)
     if gone:
-        sound = False
         what = f"{len(gone)} stages are gone whose results others were made from: {named(gone)}"
         yield Finding("warning", "checkpoints", what, "the same run command runs them again")
-    if sound and known:
+    if known and not (broken or missing or needed or gone):
         yield Finding("ok", "checkpoints", "every stage that is done has kept what later ones read")
 
 
