@@ -440,6 +440,31 @@ def doctor(
         raise typer.Exit(FAILED)
 
 
+@app.command()
+def ui(
+    store: StoreRoot = Path("runs"),
+    host: Annotated[
+        str,
+        typer.Option(
+            "--host",
+            help="Address to listen at. 0.0.0.0: reachable under the names in MLFLOW_SERVER_ALLOWED_HOSTS; there is no "
+            "password.",
+        ),
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where to listen.")] = 5000,
+) -> None:
+    """Show curves, parameters and tables in MLflow's own pages, until Ctrl-C.
+
+    Of the database that MLFLOW_TRACKING_URI names, else of mlflow.db beside the store.
+    """
+    from ablations import ui as pages
+    from ablations.store import Store
+
+    code = pages.serve(Store(store.resolve()), host, port, lambda line: typer.echo(line, err=True))
+    if code:
+        raise typer.Exit(FAILED)
+
+
 @app.command("list")
 def list_(as_json: AsJson = False) -> None:
     """Show the studies and the profiles that exist."""
