@@ -219,8 +219,8 @@ def plan(
 ) -> None:
     """Show rows, distinct stages, what sharing saves, what is done already and how long the rest takes. Runs nothing.
 
-    Times are those of equal work in this store, and of `fima-ablate bench`; what nobody measured is
-    called unknown. Without a STUDY: all of them.
+    Times are those of equal work in this store, and of `fima-ablate bench`; what
+    nobody measured is called unknown. Without a STUDY: all of them.
 
     What the paper's recipe would cost on this machine, before it is started:
       [dim]fima-ablate bench table3d_beta --profile ucf101-i3d[/]
@@ -258,8 +258,8 @@ def bench(
 ) -> None:
     """Time a step of pre-training of each row on this machine, for `fima-ablate plan`. Trains nothing.
 
-    Needs no data. What is measured is kept in the store's bench.json, by setting, device and
-    number of threads. Without a STUDY: all of them.
+    Needs no data. What is measured is kept in the store's bench.json, by setting,
+    device and number of threads. Without a STUDY: all of them.
     """
     from ablations import bench as benching
     from ablations import prepare
