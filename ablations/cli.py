@@ -100,9 +100,38 @@ def run(
     seeds: Seeds = None,
     metrics: Metrics = None,
     jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            min=1,
+            metavar="N",
+            help="Stages side by side; the cores are shared out evenly. Default: as many as --devices, else 1.",
+            show_default=False,
+        ),
+    ] = None,
+    devices: Annotated[
+        str | None,
+        typer.Option(
+            "--devices",
+            metavar="0,1",
+            help="CUDA cards, one for each stage side by side; more --jobs share them in turns. Default: all cards.",
+            show_default=False,
+        ),
+    ] = None,
+    retry_failed: Annotated[
         int,
-        typer.Option("--jobs", "-j", min=1, metavar="N", help="Stages side by side; the cores are shared out evenly."),
-    ] = 1,
+        typer.Option(
+            "--retry-failed",
+            min=0,
+            metavar="N",
+            help="Try a failed stage up to N times more before it counts as failed. Another run always tries it again.",
+        ),
+    ] = 0,
+    fail_fast: Annotated[
+        bool,
+        typer.Option("--fail-fast", help="Start no other stage after the first failure; what runs goes on to its end."),
+    ] = False,
     workers: Annotated[
         int,
         typer.Option(
@@ -128,11 +157,17 @@ def run(
     Every table, two stages side by side:
       [dim]fima-ablate run all --profile mini --jobs 2[/]
 
-    Exit code: 0 all done; 1 some stage failed, the others ran and the table shows what
-    there is; 2 bad input.
+    Every table on four cards, with a second chance for what a full card or disk broke off:
+      [dim]fima-ablate run all --profile ucf101-i3d --data-root DIR --devices 0,1,2,3 --retry-failed 1[/]
+
+    Exit code: 0 all done; 1 some stage failed, the others ran (not with --fail-fast) and
+    the table shows what there is; 2 bad input.
     """
     if not words or all("=" in word for word in words):
         raise ValueError("name a study, such as studies/table3d_beta.yaml, or `all`; `fima-ablate list` shows them")
+    from ablations import cards
+
+    chosen = cards.chosen(devices) if devices is not None else ()
     planned = _plan(words, profile, data_root, seeds, metrics)
     from rich.console import Console
 
@@ -152,10 +187,13 @@ def run(
         outcome = engine.run(
             planned,
             truth,
-            jobs=jobs,
+            jobs=jobs or len(chosen) or 1,
             workers=workers,
             console=console,
             on_finished=tracker.stage_finished if tracker else None,
+            retries=retry_failed,
+            fail_fast=fail_fast,
+            cards=chosen,
         )
         paths = _report(planned, truth, reports)
     finally:
@@ -263,23 +301,69 @@ def plan(
     data_root: DataRoot = None,
     seeds: Seeds = None,
     metrics: Metrics = None,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, metavar="N", help="Stages side by side, for the estimate of time.")
+    ] = 1,
     store: StoreRoot = Path("runs"),
     as_json: AsJson = False,
 ) -> None:
-    """Show rows, distinct stages, what sharing saves and what is done already. Runs nothing.
+    """Show rows, distinct stages, what sharing saves, what is done already and how long the rest takes. Runs nothing.
 
-    Without a STUDY: all of them.
+    Times are those of equal work in this store, and of `fima-ablate bench`; what
+    nobody measured is called unknown. Without a STUDY: all of them.
+
+    What the paper's recipe would cost on this machine, before it is started:
+      [dim]fima-ablate bench table3d_beta --profile ucf101-i3d[/]
+      [dim]fima-ablate plan table3d_beta --profile ucf101-i3d --data-root DIR[/]
     """
     planned = _plan(words, profile, data_root, seeds, metrics)
+    from ablations import estimate
     from ablations.store import Store
 
     truth = Store(store.resolve())
     done = [uid for uid in planned.stages if truth.status(uid).state == "done"]
+    needed = estimate.of(planned, truth, jobs)
     if as_json:
-        print(json.dumps(planned.as_json(done), indent=2, ensure_ascii=False))
+        found = planned.as_json(done) | {"estimate": needed.as_json()}
+        print(json.dumps(found, indent=2, ensure_ascii=False))
         return
-    for line in planned.lines(done, every_stage=True):
+    for line in [*planned.lines(done, every_stage=True), "", *needed.lines()]:
         typer.echo(line)
+
+
+@app.command()
+def bench(
+    words: Words = None,
+    profile: ProfileName = "demo",
+    steps: Annotated[
+        int, typer.Option("--steps", min=1, metavar="N", help="Steps to time for each setting, after one to warm up.")
+    ] = 3,
+    jobs: Annotated[
+        int,
+        typer.Option("--jobs", "-j", min=1, metavar="N", help="Stages that will run side by side."),
+    ] = 1,
+    again: Annotated[bool, typer.Option("--again", help="Also settings that were measured before.")] = False,
+    store: StoreRoot = Path("runs"),
+    as_json: AsJson = False,
+) -> None:
+    """Time a step of pre-training of each row on this machine, for `fima-ablate plan`. Trains nothing.
+
+    Needs no data. What is measured is kept in the store's bench.json, by setting,
+    device and number of threads. Without a STUDY: all of them.
+    """
+    from ablations import bench as benching
+    from ablations import prepare
+    from ablations.store import Store
+
+    prepare.writable("--store", store)
+    names = [word for word in words or [] if "=" not in word]
+    overrides = [word for word in words or [] if "=" in word]
+    say = (lambda line: None) if as_json else typer.echo
+    found = benching.measure(names, profile, overrides, Store(store.resolve()), steps, jobs, again, say)
+    if as_json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        typer.echo(f"on {found[0]['place']}, {found[0]['threads']} threads; fima-ablate plan reckons with these")
 
 
 @app.command()
@@ -369,27 +453,106 @@ def cost(
 
 
 @app.command()
-def status(store: StoreRoot = Path("runs"), as_json: AsJson = False) -> None:
-    """Show the stages of the store: done, running, interrupted, failed and why."""
+def status(
+    store: StoreRoot = Path("runs"),
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Look again and again, until nothing runs any more or Ctrl-C.")
+    ] = False,
+    every: Annotated[
+        float | None,
+        typer.Option(
+            "--every",
+            min=0.1,
+            metavar="SECONDS",
+            help="Between looks of --watch. Default: 2 on a terminal, 30 elsewhere.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the stages of the store: done, running (where, at which step, how long still), interrupted, failed and why.
+
+    A stage whose process is dead is `interrupted`: the same run command goes on with it.
+
+    From another terminal, while a run goes on:
+      [dim]fima-ablate status --watch[/]
+    """
+    from ablations import watching
     from ablations.store import Store
 
     truth = Store(store.resolve())
-    rows = [truth.describe(uid) for uid in truth.uids()]
+    if watch:
+        if as_json:
+            raise ValueError("--watch is for people and --json for programs, which may ask again themselves; name one")
+        from rich.console import Console
+
+        watching.watch(truth, Console(), every)
+        return
+    rows = watching.Watch(truth).look()
     if as_json:
         print(json.dumps(rows, indent=2))
-        return
-    if not rows:
+    elif not rows:
         typer.echo(f"{store}: no stages yet; start with fima-ablate run studies/table3d_beta.yaml")
-        return
-    width = max(len(row["uid"]) for row in rows)
-    for row in rows:
-        seconds = "" if row["seconds"] is None else f"{row['seconds']:.1f} s"
-        line = f"{row['state']:11} {row['progress'] or '':>9} {seconds:>9}  {row['uid']:{width}}  {row['title']}"
-        typer.echo(f"{line}: {row['error']}" if row["error"] else line)
-    counts: dict[str, int] = {}
-    for row in rows:
-        counts[row["state"]] = counts.get(row["state"], 0) + 1
-    typer.echo(", ".join(f"{count} {state}" for state, count in counts.items()))
+    else:
+        typer.echo("\n".join(watching.lines(rows)))
+
+
+@app.command()
+def doctor(
+    store: StoreRoot = Path("runs"),
+    fix: Annotated[
+        bool,
+        typer.Option(
+            "--fix",
+            help="Put right first what loses nothing: set damaged files aside, remove drafts of dead processes, "
+            "end their runs in MLflow, copy what it lacks. Deletes no result.",
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look at all that a run depends on: versions, devices, codecs, cache, disk, the store, MLflow.
+
+    One line each: ok, warning or problem, what it is, where, and the way out.
+
+    Exit code: 0 no problem (warnings are none), 1 problems.
+    """
+    from ablations import doctor as examination
+    from ablations.store import Store
+
+    found = []
+    for finding in examination.examine(Store(store.resolve()), fix):
+        found.append(finding)
+        if not as_json:
+            typer.echo(finding.line())
+    if as_json:
+        print(json.dumps([finding.as_json() for finding in found], indent=2, ensure_ascii=False))
+    if any(finding.level == "problem" for finding in found):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def ui(
+    store: StoreRoot = Path("runs"),
+    host: Annotated[
+        str,
+        typer.Option(
+            "--host",
+            help="Address to listen at. 0.0.0.0: reachable under the names in MLFLOW_SERVER_ALLOWED_HOSTS; there is no "
+            "password.",
+        ),
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where to listen.")] = 5000,
+) -> None:
+    """Show curves, parameters and tables in MLflow's own pages, until Ctrl-C.
+
+    Of the database that MLFLOW_TRACKING_URI names, else of mlflow.db beside the store.
+    """
+    from ablations import ui as pages
+    from ablations.store import Store
+
+    code = pages.serve(Store(store.resolve()), host, port, lambda line: typer.echo(line, err=True))
+    if code:
+        raise typer.Exit(FAILED)
 
 
 @app.command("list")

@@ -167,6 +167,13 @@ class Display:
         elif state == "skipped":
             self.say(f"{self._place} skipped, it needs a failed stage: {stage.title}")
 
+    def fails(self, stage: Stage, told: str) -> None:
+        """A stage failed, which is not its end: it is tried again."""
+        line = self.lines.pop(stage.uid, None)
+        if self._bars and line and line.task is not None:
+            self._bars.remove_task(line.task)
+        self.say(f"{self._place} failed: {stage.title}: {told}")
+
     def tick(self) -> None:
         """Draw, or give a sign of life now and then."""
         if self._bars:

@@ -10,7 +10,7 @@ import platform
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import connection, forkserver
@@ -55,6 +55,7 @@ class Outcome:
     cached: int = 0  # done before, or by another process
     failed: dict[str, str] = field(default_factory=dict)  # uid -> why, one line
     skipped: dict[str, str] = field(default_factory=dict)  # uid -> uid of the failed stage that it needs
+    unstarted: int = 0  # left alone after a failure, as asked
     seconds: float = 0.0
     titles: dict[str, str] = field(default_factory=dict)  # of the failed and skipped
 
@@ -63,6 +64,7 @@ class Outcome:
         parts = [f"{self.done} stages run in {span(self.seconds)}", f"{self.cached} done before"]
         parts += [f"{len(self.failed)} failed"] * bool(self.failed)
         parts += [f"{len(self.skipped)} skipped, for they need a failed one"] * bool(self.skipped)
+        parts += [f"{self.unstarted} not started after the first failure (--fail-fast)"] * bool(self.unstarted)
         lines = [", ".join(parts)]
         lines += [f"failed: {self.titles[uid]} ({uid}): {error}" for uid, error in self.failed.items()]
         if self.failed:
@@ -81,6 +83,9 @@ def run(
     on_steps: Callable[[Stage, int, Mapping[str, float]], None] | None = None,
     beside: tuple[int, int] = (0, 1),
     execute: str = EXECUTE,
+    retries: int = 0,
+    fail_fast: bool = False,
+    cards: Sequence[int] = (),
 ) -> Outcome:
     """Run what of a plan is not done.
 
@@ -98,6 +103,9 @@ def run(
         on_steps: called with (stage, step, metrics), from this thread; what it raises ends the call and all its stages.
         beside: (number of this call, calls side by side on this machine), which share the cores and the cards.
         execute: "module:function" that runs a stage.
+        retries: times that this call tries a failed stage again, from its checkpoint, before it counts as failed.
+        fail_fast: after the first failure start no other stage; what runs goes on to its end.
+        cards: numbers of CUDA cards, one for each stage side by side, in turns where there are more; none: all.
 
     Raises:
         KeyboardInterrupt: after Ctrl-C; all stages are ended, and what they had is kept.
@@ -105,7 +113,9 @@ def run(
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
     display = Display(plan, store, jobs, console)
-    return _Run(plan, store, jobs, workers, display, on_finished, on_steps, beside, execute).run()
+    return _Run(
+        plan, store, jobs, workers, display, on_finished, on_steps, beside, execute, retries, fail_fast, cards
+    ).run()
 
 
 @functools.cache
@@ -155,9 +165,13 @@ class _Run:
         on_steps: Callable[[Stage, int, Mapping[str, float]], None] | None,
         beside: tuple[int, int],
         execute: str,
+        retries: int,
+        fail_fast: bool,
+        cards: Sequence[int],
     ) -> None:
         self.stages, self.store, self.jobs, self.workers = plan.stages, store, jobs, workers
         self.display, self.on_finished, self.on_steps, self.execute = display, on_finished, on_steps, execute
+        self.retries, self.fail_fast, self.cards = retries, fail_fast, cards
         self.threads = max(1, cores() // (jobs * beside[1]))
         self.first_slot = jobs * beside[0]
         self.pending = dict(plan.stages)  # in an order in which they can run
@@ -165,11 +179,12 @@ class _Run:
         self.others: dict[str, float] = {}  # uid -> since when (Unix seconds) we know that another process runs it
         self.looked = 0.0  # when last at those
         self.ready: set[str] = set()
+        self.tried: dict[str, int] = {}  # uid -> times that it failed in this call
         self.outcome = Outcome()
 
     def run(self) -> Outcome:
         began = time.monotonic()
-        with self.display:
+        with self.store.command(), self.display:
             for stage in list(self.pending.values()):
                 if self.store.result(stage.uid) is not None:
                     self._take_or_start(stage)
@@ -198,6 +213,9 @@ class _Run:
             if failed:
                 self.outcome.skipped[uid] = failed[0]
                 self._settle(stage, "skipped")
+            elif self.fail_fast and self.outcome.failed:
+                del self.pending[uid]
+                self.outcome.unstarted += 1
             elif (
                 len(self.running) >= self.jobs
                 or not self.ready.issuperset(stage.needs)
@@ -233,8 +251,9 @@ class _Run:
         slots = set(range(self.first_slot, self.first_slot + self.jobs))
         slot = min(slots - {other.slot for other in self.running.values()})
         job = worker.Job(
-            stage, self.store.root, self.execute, self.workers, self.threads, slot, environment(), dict(os.environ)
-        )
+            stage, self.store.root, self.execute, self.workers, self.threads, slot, environment(), dict(os.environ),
+            self.cards[slot % len(self.cards)] if self.cards else None,
+        )  # fmt: skip
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOAD)
         with _variable("OMP_NUM_THREADS", str(self.threads)), _variable("GOMP_SPINCOUNT", SPINS):
@@ -282,7 +301,7 @@ class _Run:
         del self.running[uid]
         if code == worker.BUSY:
             self.others[uid] = time.time()
-            self.pending = {other: self.stages[other] for other in self.stages if other in self.pending or other == uid}
+            self._again(stage)
             return
         status = self.store.status(uid)
         if status.state == "done":
@@ -301,8 +320,17 @@ class _Run:
             self._fail(stage, error)
 
     def _fail(self, stage: Stage, error: str) -> None:
+        tried = self.tried[stage.uid] = self.tried.get(stage.uid, 0) + 1
+        if tried <= self.retries and not (self.fail_fast and self.outcome.failed):
+            self.display.fails(stage, f"{error}; tried again, {tried} of {self.retries}")
+            self._again(stage)
+            return
         self.outcome.failed[stage.uid] = error
         self._settle(stage, "failed", error)
+
+    def _again(self, stage: Stage) -> None:
+        """Put a stage back to where it was among those to come."""
+        self.pending = {uid: self.stages[uid] for uid in self.stages if uid in self.pending or uid == stage.uid}
 
     def _settle(self, stage: Stage, state: str, error: str | None = None) -> None:
         self.pending.pop(stage.uid, None)

@@ -223,7 +223,7 @@ def facts(found: Findings) -> list[tuple[str, str]]:
     lines = [
         ("sweep", sweep.sweep),
         ("profile", f"{profile.profile} ({profile.title})"),
-        ("scale", scale + profile.scale),
+        ("scale", scale + profile.scale.removeprefix("reduced: ")),
         ("objective", " and ".join(f"{o.direction} {o.metric}" for o in sweep.objectives)),
         ("judged on", f"{found.data}: 1/{sweep.held_out} of the groups of train, on which no trial is trained; test is "
                       "read once, for the last table"),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 EXPERIMENT = "fima-ablate"
 BATCH = 1000  # metrics, and 100 parameters, are the most that MLflow takes at once
 LONGEST = 6000  # characters of a parameter
-STATES = {"running": "RUNNING", "done": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
+STATES = {"new": "KILLED", "running": "RUNNING", "done": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 
 
 class Mirror:
@@ -52,9 +52,9 @@ class Mirror:
             if key in own and key not in self._sure:
                 self._confirm(key, logged)
             statuses = {uid: self.store.status(uid) for uid in entry["stages"]}
-            signs = {uid: self._sign(uid, status) for uid, status in statuses.items() if status.state != "new"}
+            signs = signs_of(self.store, statuses)
             digests = _digests(entry["files"])
-            state = self._state(entry, statuses)
+            state = state_of(entry, statuses)
             content = _content(entry)
             done = logged.get(key, {})
             stale = [uid for uid, sign in signs.items() if done.get("stages", {}).get(uid, {}).get("sign") != sign]
@@ -269,25 +269,62 @@ class Mirror:
         else:
             self.client.set_terminated(run, state, round(1000 * (ended or time.time())))
 
-    def _sign(self, uid: str, status: Status) -> str:
-        """Changes whenever there is something new to log of a stage."""
-        if status.state == "done":
-            content = (self.store.folder(uid) / "result.json").read_bytes()
-            return f"done {hashlib.sha256(content).hexdigest()[:16]}"
-        metrics = self.store.folder(uid) / "metrics.jsonl"
-        size = metrics.stat().st_size if metrics.exists() else 0
-        return f"{status.state} {status.attempts} {size}"
+    def end(self, run: str, state: str) -> None:
+        """Mark a run that its process left RUNNING as what it is by now."""
+        self._set_state(run, state, None)
 
-    def _state(self, entry: Entry, statuses: Mapping[str, Status]) -> str:
-        """How an invocation stands, in MLflow's words."""
-        if entry.get("state"):
-            return str(entry["state"])
-        states = {status.state for status in statuses.values()}
-        if "running" in states or owned(entry.get("owner")):
-            return "RUNNING"
-        if states == {"done"}:
-            return "FINISHED"
-        return "FAILED" if "failed" in states else "KILLED"
+
+def running(uri: str) -> list[Any] | None:
+    """The runs that MLflow takes to be running, for whoever looks; makes nothing.
+
+    Returns:
+        None if it has no experiment of ours. A run has the tags `uid` (a stage) or `key` (an invocation).
+    """
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is None:
+        return None
+    return list(client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'", max_results=BATCH))
+
+
+def behind(store: Store, ledger: Ledger, uri: str) -> dict[str, list[str]]:
+    """What the store has and an MLflow lacks, as far as the ledger knows: invocation -> uids of stages."""
+    found = {}
+    for key, entry in ledger.invocations.items():
+        done = ledger.logged.get(uri, {}).get(key, {}).get("stages", {})
+        signs = signs_of(store, {uid: store.status(uid) for uid in entry["stages"]})
+        stale = [uid for uid, sign in signs.items() if done.get(uid, {}).get("sign") != sign]
+        if stale:
+            found[key] = stale
+    return found
+
+
+def signs_of(store: Store, statuses: Mapping[str, Status]) -> dict[str, str]:
+    """uid -> what changes whenever there is something new to log of a stage; nothing of those never begun."""
+    return {uid: _sign(store, uid, status) for uid, status in statuses.items() if status.state != "new"}
+
+
+def _sign(store: Store, uid: str, status: Status) -> str:
+    if status.state == "done":
+        content = (store.folder(uid) / "result.json").read_bytes()
+        return f"done {hashlib.sha256(content).hexdigest()[:16]}"
+    metrics = store.folder(uid) / "metrics.jsonl"
+    size = metrics.stat().st_size if metrics.exists() else 0
+    return f"{status.state} {status.attempts} {size}"
+
+
+def state_of(entry: Entry, statuses: Mapping[str, Status]) -> str:
+    """How an invocation stands, in MLflow's words."""
+    if entry.get("state"):
+        return str(entry["state"])
+    states = {status.state for status in statuses.values()}
+    if "running" in states or owned(entry.get("owner")):
+        return "RUNNING"
+    if states == {"done"}:
+        return "FINISHED"
+    return "FAILED" if "failed" in states else "KILLED"
 
 
 # --- from the store's words to MLflow's

@@ -8,6 +8,7 @@ runs/<uid>/config.json    the stage: kind, title, seed, needs, everything in its
            result.json    what it found; there is never a half one, and a stage that has it is done
            log.txt        what the stage printed, warnings and tracebacks
            lock           held by the process that runs the stage
+runs/commands.lock        shared by the commands that run stages, also between two of them
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -41,6 +42,8 @@ class Status:
     pid: int | None = None
     host: str | None = None
     attempts: int = 0
+    device: str | None = None  # where it computes: cpu, or cuda:1 and the card's name
+    threads: int | None = None
 
 
 class Busy(OSError):
@@ -86,9 +89,9 @@ class Store:
             status = Status()
         if self.result(uid) is not None:
             ended = status.ended if status.state == "done" else None
-            return Status("done", None, status.started, ended, status.pid, status.host, status.attempts)
+            return replace(status, state="done", error=None, ended=ended)
         if status.state == "done" or (status.state == "running" and not self.locked(uid)):
-            return Status("interrupted", None, status.started, None, status.pid, status.host, status.attempts)
+            return replace(status, state="interrupted", error=None, ended=None)
         return status
 
     def result(self, uid: str) -> dict[str, Any] | None:
@@ -99,6 +102,10 @@ class Store:
         """Note that this process runs the stage. To be called with the lock held."""
         attempts = self.status(uid).attempts + 1
         self._write(uid, Status("running", None, time.time(), None, os.getpid(), socket.gethostname(), attempts))
+
+    def place(self, uid: str, device: str, threads: int) -> None:
+        """Note where the stage that this process runs computes."""
+        self._write(uid, replace(self.status(uid), device=device, threads=threads))
 
     def finish(self, uid: str, result: Mapping[str, Any]) -> None:
         """Keep a result, then say so.
@@ -111,20 +118,35 @@ class Store:
             write_json(self.folder(uid) / "result.json", result)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{uid}: the result is no JSON data: {error}") from error
-        self._write(uid, Status("done", None, status.started, time.time(), status.pid, status.host, status.attempts))
+        self._write(uid, replace(status, state="done", error=None, ended=time.time()))
 
     def fail(self, uid: str, error: str) -> None:
         """Note why a stage failed, in one line."""
         status, line = self.status(uid), " ".join(error.split())
-        self._write(uid, Status("failed", line, status.started, time.time(), status.pid, status.host, status.attempts))
+        self._write(uid, replace(status, state="failed", error=line, ended=time.time()))
 
-    def report(self, uid: str, step: int, steps: int, values: Mapping[str, float]) -> None:
-        """Note progress, for whoever looks from outside."""
-        entry = {"step": step, "steps": steps, "values": dict(values), "time": time.time()}
+    def interrupt(self, uid: str) -> None:
+        """Note that the process which ran the stage is dead. To be called with the lock held."""
+        self._write(uid, replace(self.status(uid), state="interrupted", error=None, ended=None))
+
+    def report(
+        self,
+        uid: str,
+        step: int,
+        steps: int,
+        values: Mapping[str, float],
+        since: tuple[int, float] | None = None,
+    ) -> None:
+        """Note progress, for whoever looks from outside.
+
+        Args:
+            since: (step, Unix seconds) of this attempt's first message: start-up is no part of the pace.
+        """
+        entry = {"step": step, "steps": steps, "values": dict(values), "time": time.time(), "since": since}
         replace_text(self.folder(uid) / "progress.json", _text(entry), durable=False)
 
     def progress(self, uid: str) -> dict[str, Any] | None:
-        """The last step noted: {step, steps, values, time}."""
+        """The last step noted: {step, steps, values, time, since}."""
         return read_json(self.folder(uid) / "progress.json")
 
     def metrics(self, uid: str) -> list[dict[str, Any]]:
@@ -139,9 +161,12 @@ class Store:
         """A stage in one flat record, for `fima-ablate status`."""
         config, status, result = self.config(uid), self.status(uid), self.result(uid)
         progress = self.progress(uid) if status.state in ("running", "interrupted", "failed") else None
+        progress = progress if progress and {"step", "steps"} <= progress.keys() else None
+        running = status.state == "running"
         seconds = result.get("seconds") if result else None
-        if status.state == "running" and status.started:
+        if running and status.started:
             seconds = time.time() - status.started
+        pace = _pace(progress, status) if running and progress else None
         return {
             "uid": uid,
             "title": config.get("title", ""),
@@ -151,9 +176,18 @@ class Store:
             "seconds": seconds,
             "error": status.error,
             "attempts": status.attempts,
-            "pid": status.pid if status.state == "running" else None,
+            "pid": status.pid if running else None,
+            "host": status.host,
+            "device": status.device,
+            "threads": status.threads,
             "started": status.started,
             "ended": status.ended,
+            "step": progress["step"] if progress else None,
+            "steps": progress["steps"] if progress else None,
+            "values": progress.get("values", {}) if progress else {},
+            "noted": progress.get("time") if progress else None,
+            "seconds_per_step": pace,
+            "left": _left(progress, pace) if progress and pace is not None else None,
         }
 
     @contextmanager
@@ -184,8 +218,42 @@ class Store:
             return True
         return False
 
+    @contextmanager
+    def command(self) -> Iterator[None]:
+        """Be one of the commands that run stages here: between two stages none is locked, and yet it goes on."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / "commands.lock").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            yield
+
+    def commanded(self) -> bool:
+        """Whether some command runs stages here, or is about to."""
+        try:
+            with (self.root / "commands.lock").open() as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
     def _write(self, uid: str, status: Status) -> None:
         write_json(self.folder(uid) / "status.json", asdict(status))
+
+
+def _pace(progress: Mapping[str, Any], status: Status) -> float | None:
+    """Seconds per step of this attempt; None before its second message."""
+    since = progress.get("since")
+    if since is None and status.attempts == 1:
+        since = (0, status.started)
+    if since is None or since[1] is None or (status.started or 0.0) > progress["time"] or progress["step"] <= since[0]:
+        return None
+    return float(max(0.0, progress["time"] - since[1]) / (progress["step"] - since[0]))
+
+
+def _left(progress: Mapping[str, Any], pace: float) -> float:
+    """Seconds to the last step, as of now."""
+    return max(0.0, (progress["steps"] - progress["step"]) * pace - (time.time() - progress["time"]))
 
 
 def alive(pid: int) -> bool:

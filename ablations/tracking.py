@@ -128,7 +128,7 @@ class Tracker:
         try:
             self.store.root.mkdir(parents=True, exist_ok=True)
             self._look()
-            with _only_writer(self.store):
+            with only_writer(self.store):
                 ledger = Ledger(self.store.root / "mlflow.json")
                 ledger.note(self._own, running=self._open)
                 if time.monotonic() - self._failed < PAUSE:
@@ -140,7 +140,7 @@ class Tracker:
             self._failed, self._mirror = time.monotonic(), None
             with (self.store.root / "mlflow.log").open("a") as log:
                 log.write(time.strftime("%Y-%m-%d %H:%M:%S ") + "".join(traceback.format_exception(error, chain=False)))
-            self._warn(_reason(error))
+            self._warn(reason(error))
 
     def _look(self) -> None:
         """Take in what a sweep has to say by now."""
@@ -152,7 +152,7 @@ class Tracker:
     def _warn(self, reason: str) -> None:
         if self.behind is None:
             self.say(
-                f"warning: MLflow at {_without_password(self.uri)}: {reason}. Nothing is lost: the results are in "
+                f"warning: MLflow at {without_password(self.uri)}: {reason}. Nothing is lost: the results are in "
                 f"{self.store.root}, and the next run or `fima-ablate sync` copies them"
             )
         self.behind = reason
@@ -186,7 +186,7 @@ def invocations(plan: Plan, command: str | None = None) -> dict[str, Entry]:
     return found
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """An exception in one short line."""
     text = " ".join(str(error).split()).partition(" [SQL")[0]
     for known in ("Connection refused", "Name or service not known", "timed out", "No route to host"):
@@ -195,13 +195,13 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {text[:200]}"
 
 
-def _without_password(uri: str) -> str:
+def without_password(uri: str) -> str:
     parts = urlsplit(uri)
     return uri.replace(f"{parts.username}:{parts.password}@", f"{parts.username}:***@") if parts.password else uri
 
 
 @contextmanager
-def _only_writer(store: Store) -> Iterator[None]:
+def only_writer(store: Store) -> Iterator[None]:
     """One process at a time writes the ledger and mirrors a store."""
     with (store.root / "mlflow.lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

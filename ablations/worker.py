@@ -39,6 +39,7 @@ class Job:
     slot: int  # 0 ... jobs - 1
     environment: Mapping[str, Any]  # of the result
     variables: Mapping[str, str]  # environment variables; the fork server's are older
+    card: int | None = None  # number of its CUDA card; None: the slots go through all of them
 
 
 def run(job: Job, pipe: connection.Connection) -> None:
@@ -68,6 +69,7 @@ def _run(job: Job, store: Store, pipe: connection.Connection) -> None:
     began = time.monotonic()
     try:
         device = _prepare(job)
+        store.place(uid, _place(device), job.threads)
         result = _function(job.execute)(stage, store, job.workers, _Reporter(store, uid, pipe))
         result.setdefault("seconds", time.monotonic() - began)
         result["environment"] = {**job.environment, "threads": job.threads, "device": device}
@@ -89,9 +91,15 @@ def _prepare(job: Job) -> str:
     torch.set_num_threads(job.threads)
     if not torch.cuda.is_available():
         return "cpu"
-    card = job.slot % torch.cuda.device_count()
+    card = job.slot % torch.cuda.device_count() if job.card is None else job.card
     os.environ["LOCAL_RANK"] = str(card)  # stages side by side spread over the cards
     return f"cuda: {torch.cuda.get_device_name(card)}"
+
+
+def _place(device: str) -> str:
+    """The device with the number of its card: "cuda: NAME" does not say which of several it is."""
+    kind, _, name = device.partition(": ")
+    return f"cuda:{os.environ['LOCAL_RANK']} {name}" if name else kind
 
 
 def _function(path: str) -> Execute:
@@ -118,9 +126,12 @@ class _Reporter:
     def __init__(self, store: Store, uid: str, pipe: connection.Connection) -> None:
         self.store, self.uid, self.pipe = store, uid, pipe
         self._sent = self._noted = float("-inf")
+        self._since: tuple[int, float] | None = None  # step and Unix seconds of the first message
 
     def __call__(self, step: int, steps: int, values: dict[str, float]) -> None:
         now = time.monotonic()
+        if self._since is None or step < self._since[0]:
+            self._since = (step, time.time())
         if now - self._sent >= MESSAGE_SECONDS or step == steps or "knn" in values:  # a sweep wants every one of those
             self._sent = now
             try:
@@ -129,7 +140,7 @@ class _Reporter:
                 _die()
         if now - self._noted >= NOTE_SECONDS or step == steps:
             self._noted = now
-            self.store.report(self.uid, step, steps, values)
+            self.store.report(self.uid, step, steps, values, self._since)
 
 
 def die_with_parent() -> None:

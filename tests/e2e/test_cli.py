@@ -194,6 +194,7 @@ def test_a_partial_copy_of_ucf101_works_after_a_warning(clips: Path, tmp_path: P
         (["run", "table3d_beta", "--store", "/proc/none"], "--store /proc/none: "),
         (["run", "table3d_beta", "--reports", "/dev/null"], "--reports /dev/null: "),
         (["run", "table3d_beta", "--metrics", "lin/ucf"], "lin/ucf101"),
+        (["run", "table3d_beta", "--devices", "0;1"], "--devices takes numbers of CUDA cards with commas"),
         (["run"], "table3d_beta"),
         (["data", "check", "/does/not/exist"], "/does/not/exist"),
     ],

@@ -14,12 +14,12 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from rich.console import Console
 
-from ablations import engine
+from ablations import cards, engine, worker
 from ablations.display import span
 from ablations.plan import Stage
 from ablations.store import Store
@@ -61,6 +61,20 @@ def trouble(stage: Stage, store: Store, workers: int, on_progress: Progress) -> 
         os._exit(3)
     if stage.uid.startswith("nojson"):
         return {"top1": float("nan")}
+    return add(stage, store, workers, on_progress)
+
+
+def sometimes(stage: Stage, store: Store, workers: int, on_progress: Progress) -> dict[str, Any]:
+    """Fails, or dies, as many times as its uid ends with; slow-... takes a second."""
+    with (store.root / "tried.txt").open("a") as file:
+        file.write(f"{stage.uid}\n")
+    if stage.uid.startswith("slow"):
+        time.sleep(1.0)
+    times = int(stage.uid[-1])
+    if (store.root / "tried.txt").read_text().split().count(stage.uid) <= times:
+        if stage.uid.startswith("kill"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise OSError("the disk is full")
     return add(stage, store, workers, on_progress)
 
 
@@ -110,14 +124,14 @@ def planned(**needs: str) -> Any:
 
 
 def go(
-    plan: Any, store: Store, execute: str = "add", jobs: int = 1, terminal: bool = False
+    plan: Any, store: Store, execute: str = "add", jobs: int = 1, terminal: bool = False, **options: Any
 ) -> tuple[Any, str, list[Any]]:
     """Run; returns the outcome, what was shown, and what was told."""
     screen, told = io.StringIO(), []
     console = Console(file=screen, force_terminal=terminal, width=150)
     outcome = engine.run(
         plan, store, jobs=jobs, workers=0, console=console, execute=f"{__name__}:{execute}",
-        on_finished=lambda stage, state: told.append((stage.uid, state)),
+        on_finished=lambda stage, state: told.append((stage.uid, state)), **options,
     )  # fmt: skip
     return outcome, screen.getvalue(), told
 
@@ -125,6 +139,16 @@ def go(
 def ran(store: Store) -> list[str]:
     path = store.root / "ran.txt"
     return path.read_text().split() if path.exists() else []
+
+
+class Noted(worker.Job):
+    """A job that says which slot and card it was given."""
+
+    given: ClassVar[list[tuple[int, int | None]]] = []
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.given.append((self.slot, self.card))
 
 
 # A script without a main guard: a child that imported it would start it again.
@@ -225,6 +249,94 @@ def test_a_failure_takes_only_its_dependants_along(store: Store) -> None:
     outcome, _, _ = go(planned(value="", after="value"), store, "add")
     assert (outcome.done, outcome.failed) == (2, {})
     assert store.status("value").attempts == 2
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_failed_stage_is_tried_again_as_often_as_asked(store: Store, terminal: bool) -> None:
+    """A failure and a death count alike; what needs the stage waits for the last attempt."""
+    plan = planned(oserror1="", kill2="", after0="oserror1 kill2", oserror3="", later0="oserror3")
+    outcome, shown, told = go(plan, store, "sometimes", retries=2, terminal=terminal)
+    assert outcome.failed == {"oserror3": "the disk is full"}
+    assert outcome.skipped == {"later0": "oserror3"}
+    assert told == [("oserror1", "done"), ("kill2", "done"), ("after0", "done"), ("oserror3", "failed"),
+                    ("later0", "skipped")]  # fmt: skip
+    tried = (store.root / "tried.txt").read_text().split()
+    assert [tried.count(uid) for uid in plan.stages] == [2, 3, 1, 3, 0]
+    assert store.status("kill2").attempts == 3
+    assert "failed: stage oserror1: the disk is full; tried again, 1 of 2" in shown
+    assert shown.count("the disk is full; tried again") == 3
+    # another run tries again without being asked
+    outcome, _, _ = go(plan, store, "sometimes")
+    assert (outcome.done, outcome.cached, outcome.failed) == (2, 3, {})
+
+
+def test_after_the_first_failure_nothing_is_started_if_so_asked(store: Store) -> None:
+    plan = planned(slow0="", oserror9="", needs0="oserror9", more0="", after0="slow0", last0="more0")
+    outcome, _, told = go(plan, store, "sometimes", jobs=2, fail_fast=True)
+    assert outcome.failed == {"oserror9": "the disk is full"}
+    assert outcome.skipped == {"needs0": "oserror9"}
+    assert (outcome.done, outcome.unstarted) == (1, 3)  # what ran goes on to its end
+    assert ("slow0", "done") in told
+    assert {store.status(uid).state for uid in ("more0", "after0", "last0")} == {"new"}
+    assert (
+        "1 failed, 1 skipped, for they need a failed one, 3 not started after the first failure" in outcome.lines()[0]
+    )
+    # without it they run
+    outcome, _, _ = go(plan, store, "sometimes", jobs=2)
+    assert (outcome.done, outcome.unstarted) == (3, 0)
+
+
+def test_a_retry_comes_before_the_end_that_a_failure_makes(store: Store) -> None:
+    outcome, _, _ = go(planned(oserror1="", more0=""), store, "sometimes", retries=1, fail_fast=True)
+    assert (outcome.done, outcome.failed, outcome.unstarted) == (2, {}, 0)
+
+
+def test_stages_side_by_side_get_cards_of_their_own(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without CUDA no card is set; the job still names it."""
+    monkeypatch.setattr(engine.worker, "Job", Noted)
+    Noted.given.clear()
+    go(planned(a="", b=""), store, "meet", jobs=2, cards=(3, 1))
+    assert sorted(Noted.given) == [(0, 3), (1, 1)]
+    Noted.given.clear()
+    go(planned(c="", d="", e=""), store, jobs=3, cards=(5, 7))
+    assert sorted(Noted.given) == [(0, 5), (1, 7), (2, 5)]
+    Noted.given.clear()
+    go(planned(f=""), store)
+    assert Noted.given == [(0, None)]
+
+
+@pytest.mark.parametrize(("slot", "card", "given"), [(0, 1, 1), (1, 0, 0), (1, None, 1), (3, None, 1)])
+def test_a_worker_takes_the_card_that_it_is_told(
+    monkeypatch: pytest.MonkeyPatch, slot: int, card: int | None, given: int
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: f"Card {number}")
+    for name in ("LOCAL_RANK", "OMP_NUM_THREADS"):
+        monkeypatch.setenv(name, "")
+    job = worker.Job(Stage("linear", "a", {}, 0, (), "a"), HERE, "", 0, 1, slot, {}, {}, card)
+    device = worker._prepare(job)
+    assert (device, os.environ["LOCAL_RANK"]) == (f"cuda: Card {given}", str(given))
+    assert worker._place(device) == f"cuda:{given} Card {given}"
+
+
+def test_cards_are_those_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="--devices 0: this machine has no CUDA card that torch sees; leave"):
+        cards.chosen("0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert cards.chosen("2,0") == (2, 0)
+    for text, said in (
+        ("0,4", "no card 4; torch sees cards 0 to 3"), ("-1", "there is no card -1"), ("1,1", "each card once"),
+        ("a", "such as 0,1; got a"), ("", "such as 0,1; got"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=said):
+            cards.chosen(text)
 
 
 def test_jobs_run_side_by_side_with_the_cores_shared(store: Store) -> None:
