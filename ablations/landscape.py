@@ -29,9 +29,10 @@ def draw(study: Study, found: Findings) -> dict[str, bytes]:
         "history": _history, "importance": _importance, "slice": _slice, "contour": _contour, "front": _front,
         "curves": _curves,
     }  # fmt: skip
-    with mpl.rc_context(STYLE), warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # the matplotlib plots
-        for name, make in makers.items():
+    for name, make in makers.items():
+        # a context each: Optuna's plots change the style of all that follow
+        with mpl.rc_context(STYLE), warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # the matplotlib plots
             figure = make(study, found)
             if figure is None:
                 continue
@@ -82,7 +83,7 @@ def _history(study: Study, found: Findings) -> Figure | None:
         axes.plot(pruned, [floor] * len(pruned), "x", color=CHANCE, markersize=5, label="pruned (no value)")
     axes.set_xlabel("trial")
     axes.set_ylabel(_axis(found, 0))
-    axes.legend(frameon=False, fontsize=8)
+    figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=4)
     _caption(figure, found)
     return figure
 

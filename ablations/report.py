@@ -67,8 +67,9 @@ def build(plan: Plan, store: Store, command: str | None = None, records: Records
 def command_of(plan: Plan, rows: Sequence[PlannedRow]) -> str:
     """The command that makes this table, in its shortest form."""
     study, profile = rows[0].study, plan.profile
-    inside = study.path.resolve().parent == (code.ROOT / "studies").resolve()
-    words = ["fima-ablate", "run", f"studies/{study.path.name}" if inside else str(study.path)]
+    path, home = study.path.resolve(), code.ROOT.resolve()
+    inside = path.is_relative_to(home / "studies")
+    words = ["fima-ablate", "run", path.relative_to(home).as_posix() if inside else str(study.path)]
     words += ["--profile", profile.profile]
     for root in profile.roots:
         words += ["--data-root", root]
