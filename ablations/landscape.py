@@ -184,12 +184,12 @@ def _front(study: Study, found: Findings) -> Figure | None:
     axes.plot([pair[1] for pair in front], [pair[0] for pair in front], "-o", color=PAPER, markersize=5, linewidth=1,
               label="Pareto front")  # fmt: skip
     for trial in found.best:
-        axes.annotate(f"trial {trial.number}", (trial.values[1], trial.values[0]), (5, 4), textcoords="offset points",
-                      fontsize=8)  # fmt: skip
+        axes.annotate(f"trial {trial.number}", (trial.values[1], trial.values[0]), (-6, 5), textcoords="offset points",
+                      fontsize=8, ha="right")  # fmt: skip
     axes.set_xlabel(_axis(found, 1))
     axes.set_ylabel(_axis(found, 0))
-    axes.margins(x=0.12)
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    axes.margins(x=0.12, y=0.12)
+    figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=2)
     _caption(figure, found)
     return figure
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import re
 from pathlib import Path
 
 import pytest
 
-from ablations import code, document, render, report, spec
+from ablations import code, document, render, report, spec, sweep
 from ablations import plan as planning
 from ablations.records import FILE, Records
 from ablations.store import Store
@@ -34,7 +36,8 @@ def test_the_evidence_is_here() -> None:
 
 def test_every_committed_table_is_what_the_records_give(made: tuple[Path, list[Table]]) -> None:
     folder, tables = made
-    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == sorted(table.study for table in tables)
+    folders = {path.name for path in folder.iterdir() if path.is_dir()} - {"sweeps"}
+    assert folders == {table.study for table in tables}
     for table in tables:
         texts = {
             "table.md": render.markdown(table),
@@ -60,3 +63,22 @@ def test_pictures_are_as_new_as_their_table(made: tuple[Path, list[Table]]) -> N
         names = {path.name for path in (folder / table.study).iterdir()}
         assert {"plot.png", "plot.pdf"} <= names
         assert not {name for name in names if not re.fullmatch(r"(table\.(md|tex|csv|json)|\w+\.(png|pdf))", name)}
+
+
+@pytest.mark.parametrize("folder", sorted(REPORTS.glob("*/sweeps/*")), ids=lambda folder: folder.name)
+def test_a_committed_sweep_is_of_the_sweep_that_is_here(folder: Path) -> None:
+    content = json.loads((folder / "sweep.json").read_text())
+    found = sweep.load_sweep(folder.name)
+    assert content["space"] == found.space.describe()
+    rows = list(csv.DictReader((folder / "trials.csv").open()))
+    assert len(rows) == len(content["trials"]) == found.trials
+    (metric,) = (objective.metric for objective in found.objectives)
+    for row, trial in zip(rows, content["trials"], strict=True):
+        assert row["state"] == trial["state"]
+        if trial["values"]:
+            assert float(row[metric]) == trial["values"][0] == pytest.approx(trial["per_seed"][metric]["0"])
+    done = [trial for trial in content["trials"] if trial["state"] == "complete"]
+    assert max(done, key=lambda trial: trial["values"][0])["best"]
+    best = next(trial["number"] for trial in done if trial["best"])
+    final = json.loads((folder / "final" / "table.json").read_text())
+    assert [row["label"] for row in final["rows"]] == ["default", f"best, trial {best}"]
