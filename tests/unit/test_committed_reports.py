@@ -70,7 +70,7 @@ def test_a_committed_sweep_is_of_the_sweep_that_is_here(folder: Path) -> None:
     content = json.loads((folder / "sweep.json").read_text())
     found = sweep.load_sweep(folder.name)
     assert content["space"] == found.space.describe()
-    rows = list(csv.DictReader((folder / "trials.csv").open()))
+    rows = list(csv.DictReader((folder / "trials.csv").read_text().splitlines()))
     assert len(rows) == len(content["trials"]) == found.trials
     (metric,) = (objective.metric for objective in found.objectives)
     for row, trial in zip(rows, content["trials"], strict=True):

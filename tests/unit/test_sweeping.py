@@ -181,7 +181,7 @@ def test_a_sweep_from_paper_rows_to_a_promoted_row(tmp_path: Path) -> None:
     assert best["best"]
     assert sum(t["best"] for t in content["trials"]) == 1
     assert best["intervals"][0][0] < best["intervals"][0][1]
-    rows = list(csv.DictReader((folder / "trials.csv").open()))
+    rows = list(csv.DictReader((folder / "trials.csv").read_text().splitlines()))
     assert [row["state"] for row in rows] == [trial.state.name.lower() for trial in found]
     for row in rows:
         if row["state"] == "complete":
