@@ -441,6 +441,7 @@ def test_every_setting_of_data_acts(videos: Path) -> None:
         "root": (lambda data: datasets.load(data).records[0].path, plain, videos.with_name("two")),
         "fold": (records, ucf101, 2),
         "limit": (records, plain, 1),
+        "held_out": (records, plain, 2),
         "broken": (survivors, plain, "fatal"),
         "short": (survivors, plain, "skip"),
         "decoded": (footage, plain, "memory"),
