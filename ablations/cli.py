@@ -89,6 +89,13 @@ Metrics = Annotated[
 ]
 StoreRoot = Annotated[Path, typer.Option("--store", help="Folder of runs; the truth about what is done.")]
 Reports = Annotated[Path, typer.Option("--reports", help="Folder of tables and plots.")]
+Workers = Annotated[
+    int,
+    typer.Option("--workers", min=0, metavar="N", help="Processes per stage that read videos ahead; alters no result."),
+]
+Track = Annotated[
+    bool, typer.Option("--mlflow/--no-mlflow", help="Mirror into MLflow (MLFLOW_TRACKING_URI, else mlflow.db).")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
@@ -132,17 +139,10 @@ def run(
         bool,
         typer.Option("--fail-fast", help="Start no other stage after the first failure; what runs goes on to its end."),
     ] = False,
-    workers: Annotated[
-        int,
-        typer.Option(
-            "--workers", min=0, metavar="N", help="Processes per stage that read videos ahead; alters no result."
-        ),
-    ] = 2,
+    workers: Workers = 2,
     store: StoreRoot = Path("runs"),
     reports: Reports = Path("reports"),
-    track: Annotated[
-        bool, typer.Option("--mlflow/--no-mlflow", help="Mirror into MLflow (MLFLOW_TRACKING_URI, else mlflow.db).")
-    ] = True,
+    track: Track = True,
 ) -> None:
     """Train and evaluate what is missing, then write the tables.
 
@@ -254,14 +254,10 @@ def sweep(
         Path | None,
         typer.Option("--promote", metavar="STUDY.yaml", help="Append the best trial to a study's rows, in the end."),
     ] = None,
-    workers: Annotated[
-        int, typer.Option("--workers", min=0, metavar="N", help="Processes per stage that read videos ahead.")
-    ] = 2,
+    workers: Workers = 2,
     store: StoreRoot = Path("runs"),
     reports: Reports = Path("reports"),
-    track: Annotated[
-        bool, typer.Option("--mlflow/--no-mlflow", help="Mirror into MLflow (MLFLOW_TRACKING_URI, else mlflow.db).")
-    ] = True,
+    track: Track = True,
 ) -> None:
     """Search settings beyond the paper's grid (Optuna), judged on a part of train; test is read once, in the end.
 

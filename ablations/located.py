@@ -206,6 +206,14 @@ def text_of(node: Node, what: str) -> str:
     return text
 
 
+def name_of(node: Node, what: str) -> str:
+    """Text that names a folder of reports."""
+    name = text_of(node, what)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise SpecError(f"{node.where}: {what} must be letters, digits, _ . and - (it names a folder), got {name}")
+    return name
+
+
 def flag_of(node: Node, what: str) -> bool:
     if not isinstance(node.value, bool):
         raise SpecError(f"{node.where}: {what} must be true or false, got {node.shown()}")

@@ -11,7 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from ablations.dotted import Layer, defaults_of, flatten, problems
-from ablations.located import Node, SpecError, flag_of, guess, items_of, keys_of, number_of, one_of, read, text_of
+from ablations.located import (
+    Node,
+    SpecError,
+    flag_of,
+    guess,
+    items_of,
+    keys_of,
+    name_of,
+    number_of,
+    one_of,
+    read,
+    text_of,
+)
 from fima.config import Settings
 
 STUDIES = Path(__file__).resolve().parents[1] / "studies"
@@ -122,11 +134,7 @@ def load_study(path: Path | str) -> Study:
     path = find_study(str(path))
     root = read(path)
     part = keys_of(root, "a study", KEYS, ["study", "title", "metrics"])
-    name = text_of(part["study"], "study")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-        raise SpecError(
-            f"{part['study'].where}: study must be letters, digits, _ . and - (it names a folder), got {name}"
-        )
+    name = name_of(part["study"], "study")
     paper = keys_of(part["paper"], "paper", ["table", "source"]) if "paper" in part else {}
     base = flatten(part["base"], Settings) if "base" in part else {}
     metrics = metrics_of(part["metrics"])

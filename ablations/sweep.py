@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -19,6 +18,7 @@ from ablations.located import (
     guess,
     items_of,
     keys_of,
+    name_of,
     number_of,
     one_of,
     read,
@@ -191,11 +191,7 @@ def load_sweep(path: Path | str) -> Sweep:
     path = find_sweep(str(path))
     root = read(path)
     part = keys_of(root, "a sweep", KEYS, ["sweep", "title", "space", "objective"])
-    name = text_of(part["sweep"], "sweep")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-        raise SpecError(
-            f"{part['sweep'].where}: sweep must be letters, digits, _ . and - (it names a folder), got {name}"
-        )
+    name = name_of(part["sweep"], "sweep")
     base = flatten(part["base"], Settings) if "base" in part else {}
     for problem in problems(Settings, defaults_of(Settings), base):
         if not problem.joint:
