@@ -50,10 +50,11 @@ def measure(
     os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # as stages have it; read once, when torch is loaded
     import torch
 
-    from fima import cost
+    from fima import compute, cost
 
     threads = max(1, cores() // jobs)
     torch.set_num_threads(threads)
+    compute.keep_memory()  # as in stages
     cuda = torch.cuda.is_available()
     device = f"cuda: {torch.cuda.get_device_name()}" if cuda else "cpu"
     where = estimate.place(device, environment()["cpu"])

@@ -88,7 +88,10 @@ def _prepare(job: Job) -> str:
     os.environ["OMP_NUM_THREADS"] = str(job.threads)  # for libraries loaded from here on
     import torch
 
+    from fima import compute
+
     torch.set_num_threads(job.threads)
+    compute.keep_memory()
     if not torch.cuda.is_available():
         return "cpu"
     card = job.slot % torch.cuda.device_count() if job.card is None else job.card

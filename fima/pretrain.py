@@ -219,6 +219,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=10, help="steps from one line of metrics to the next")
     parser.add_argument("--checkpoint-seconds", type=float, default=60, help="least time between checkpoints")
     arguments = parser.parse_args()
+    compute.keep_memory()
     try:
         tree = yaml.safe_load(arguments.settings.read_text())
         if not isinstance(tree, dict) or not isinstance(tree.get("data"), dict):

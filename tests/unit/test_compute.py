@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -63,3 +66,29 @@ def test_recomputing_changes_no_bit(name: Any, precision: Any) -> None:
 
     for one, other in zip(found(False), found(True), strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc of another C library")
+def test_kept_memory_is_taken_from_the_system_once() -> None:
+    """In a process of its own: what a test run does with its memory stays as it was."""
+    code = """
+import resource, sys
+import torch
+from fima import compute
+if sys.argv[1] == "keep":
+    assert compute.keep_memory()
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(4):
+    torch.ones(2**24)  # 64 MB
+before = faults()
+for _ in range(4):
+    torch.ones(2**24)
+print(faults() - before)
+"""
+
+    def taken(how: str) -> int:
+        done = subprocess.run([sys.executable, "-c", code, how], capture_output=True, text=True, check=True)
+        return int(done.stdout)
+
+    assert taken("keep") < 100 < taken("leave")
