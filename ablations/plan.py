@@ -26,6 +26,7 @@ Kind = Literal["pretrain", "untrained", "energy", "features", "linear", "finetun
 RESULTS: dict[Kind, int] = dict.fromkeys(get_args(Kind), 3)
 
 DAY = 86_400.0  # seconds
+UNLABELLED = ("difference", "static", "kept")  # of augment: pre-training's alone
 
 
 @dataclass(frozen=True)
@@ -371,7 +372,7 @@ class _Planner:
             "finetune": {**finetune.model_dump(mode="json"), "optim": finetune.optim.active()},
             "settings": {
                 "clip": active["clip"],
-                "augment": {name: part for name, part in active["augment"].items() if name != "difference"},
+                "augment": {name: part for name, part in active["augment"].items() if name not in UNLABELLED},
                 "backbone": active["backbone"],
                 "compute": active["compute"],
             },
