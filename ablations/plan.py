@@ -339,6 +339,9 @@ class _Planner:
         if metric == "gpu_days":
             return Cell(pretrain, "seconds_per_step", 1 / DAY)
         what, _, role = metric.partition("/")
+        if role not in resolved.data:
+            raise SpecError(f"{metric}: the profile has no data for the role {role}; name it under data, or override "
+                            f"data.{role}.name")  # fmt: skip
         make: Callable[[Resolved, str, int, str, str], str]
         make = {"lin": self._linear, "ft": self._finetune}.get(what, self._retrieval)
         try:

@@ -8,9 +8,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ablations import code, stats, verdicts
+from ablations import code, literature, stats, verdicts
 from ablations import notes as below
 from ablations.results import NAMES, Results
+from ablations.study import OPTIONAL
 from ablations.table import Cell, Column, Row, Table, mark_best
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from fima.datasets import Data
 
 KINDS = {"lin": "linear probe, top-1 %", "ft": "fine-tuning, top-1 %"}
-ROLES = {"ucf101": "UCF101", "hmdb51": "HMDB51"}
+ROLES = {"ucf101": "UCF101", "hmdb51": "HMDB51", "diving48": "Diving48"}
 DAY = 86_400.0  # seconds
 BRIEF = 0.01 * DAY  # longest pre-training whose time is given in seconds
 RELATIVE, ALL_PARAMETERS = "gpu_days/relative", "parameters/all"  # derived columns
@@ -89,8 +90,12 @@ def _table(rows: Sequence[PlannedRow], plan: Plan, results: Results, command: st
     study, profile = rows[0].study, plan.profile
     metrics = list(rows[0].cells)
     seeds = sorted({seed for row in rows for cells in row.cells.values() for seed in cells})
-    data = {role: data_title(chosen) for role, chosen in rows[0].resolved.data.items()}
-    cells = [{metric: _cell(row.cells[metric], metric, results, row.row.paper) for metric in metrics} for row in rows]
+    data = {role: data_title(chosen) for role, chosen in rows[0].resolved.data.items() if _shown(role, metrics)}
+    prints = [literature.values(row, profile) for row in rows]
+    cells = [
+        {metric: _cell(row.cells[metric], metric, results, paper) for metric in metrics}
+        for row, paper in zip(rows, prints, strict=True)
+    ]
     if "parameters" in metrics:
         for row, own in zip(rows, cells, strict=True):
             own[ALL_PARAMETERS] = _of_pretraining(row, "parameters_millions", results)
@@ -131,6 +136,9 @@ def _table(rows: Sequence[PlannedRow], plan: Plan, results: Results, command: st
         _reference(planned, order, results) for planned in plan.references if planned.study.study == study.study
     )
     omitted = tuple(metric for metric in study.metrics if metric not in metrics)
+    cited = literature.of(rows, profile, {metric: _printed_title(metric) for metric in study.metrics})
+    if cited is not None:
+        notes.append(literature.note(cited))
     changes = below.changes(plan, results)
     return Table(
         study=study.study,
@@ -156,7 +164,23 @@ def _table(rows: Sequence[PlannedRow], plan: Plan, results: Results, command: st
         failures=tuple(results.failures),
         omitted=omitted,
         environments=tuple(results.environments),
+        literature=cited,
     )
+
+
+def _shown(role: str, metrics: Sequence[str]) -> bool:
+    """Whether a table says what plays a role: one that few studies ask for only where it is measured."""
+    return role not in OPTIONAL or any(metric.endswith(f"/{role}") for metric in metrics)
+
+
+def _printed_title(metric: str) -> str:
+    """What a printed number is: "linear probe, top-1 %, UCF101"."""
+    kind, _, role = metric.partition("/")
+    return f"{_kind_title(kind)}, {ROLES[role]}" if role else metric
+
+
+def _kind_title(kind: str) -> str:
+    return KINDS.get(kind) or f"retrieval R@{kind.removeprefix('R')}, %"
 
 
 def _paper(study: Study) -> str:
@@ -289,7 +313,7 @@ def _column(
     if metric.startswith("gpu_days"):
         return _cost_column(metric, rows, cells, results)
     kind, _, role = metric.partition("/")
-    title = KINDS.get(kind) or f"retrieval R@{kind.removeprefix('R')}, %"
+    title = _kind_title(kind)
     found = [result for uid in _uids(rows, metric) if (result := results.get(uid))]
     protocols = tuple(dict.fromkeys(str(result["protocol"]) for result in found if "protocol" in result))
     counts = {int(result["classes"]) for result in found if result.get("classes")}
