@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ablations import code, literature, stats, verdicts
 from ablations import notes as below
+from ablations.diagnoses import DIAGNOSES, ROLE
 from ablations.results import NAMES, Results
 from ablations.study import OPTIONAL
 from ablations.table import Cell, Column, Row, Table, mark_best
@@ -78,7 +79,7 @@ def command_of(plan: Plan, rows: Sequence[PlannedRow]) -> str:
     if seeds != tuple(sorted(study.seeds or profile.seeds)):
         words += ["--seeds", ",".join(map(str, seeds))]
     metrics, costs = tuple(rows[0].cells), ("parameters", "gpu_days")
-    if metrics != tuple(metric for metric in study.metrics if metric in (*profile.metrics, *costs)):
+    if metrics != tuple(metric for metric in study.metrics if metric in (*profile.metrics, *costs, *DIAGNOSES)):
         words += ["--metrics", ",".join(metrics)]
     return shlex.join([*words, *plan.overrides])
 
@@ -176,6 +177,8 @@ def _shown(role: str, metrics: Sequence[str]) -> bool:
 def _printed_title(metric: str) -> str:
     """What a printed number is: "linear probe, top-1 %, UCF101"."""
     kind, _, role = metric.partition("/")
+    if metric in DIAGNOSES:
+        return DIAGNOSES[metric].title
     return f"{_kind_title(kind)}, {ROLES[role]}" if role else metric
 
 
@@ -210,6 +213,9 @@ def _cell(sources: Mapping[int, Source], metric: str, results: Results, paper: M
             missing[seed] = results.why(source.uid)
             continue
         found = result.get(source.key)
+        if found is None and source.key in result:
+            missing[seed] = "not defined"  # a decoder's attention where there is no decoder
+            continue
         if not isinstance(found, int | float):
             missing[seed] = f"damaged: {source.uid}/result.json has no number {source.key}, delete that folder"
             continue
@@ -310,6 +316,8 @@ def _column(
     if metric == ALL_PARAMETERS:
         note = "Encoder and the whole decoder, with attention, norms and class token; the paper prints no such number."
         return Column(metric, "parameters, decoder in full, millions", "", "", unit="M", decimals=3), [note]
+    if metric in DIAGNOSES:
+        return _diagnosis_column(metric, rows, data, results)
     if metric.startswith("gpu_days"):
         return _cost_column(metric, rows, cells, results)
     kind, _, role = metric.partition("/")
@@ -321,6 +329,27 @@ def _column(
     column = Column(metric, title, data[role], ROLES[role], better="higher", chance=chance, protocols=protocols)
     twin = next((other for other in rows[0].cells if _repeats(metric, other, rows)), None)
     return replace(column, same_as=twin), [_protocol_note(protocols, found, chance)] if found else []
+
+
+def _diagnosis_column(
+    metric: str, rows: Sequence[PlannedRow], data: Mapping[str, str], results: Results
+) -> tuple[Column, list[str]]:
+    found = [result for uid in _uids(rows, metric) if (result := results.get(uid))]
+    one, protocols = DIAGNOSES[metric], tuple(dict.fromkeys(str(result["protocol"]) for result in found))
+    chances = {float(result["chance"]) for result in found if "chance" in result}
+    chance = chances.pop() if one.accuracy and len(chances) == 1 else None
+    column = Column(
+        metric,
+        one.title,
+        data[ROLE],
+        "",
+        unit=one.unit,
+        decimals=one.decimals,
+        better=one.better,
+        chance=chance,
+        protocols=protocols,
+    )
+    return column, [_protocol_note(protocols, found, chance)] if found else []
 
 
 def _uids(rows: Sequence[PlannedRow], metric: str) -> list[str]:

@@ -108,6 +108,59 @@ def _retrieval(stage: Stage, store: Store, workers: int, on_progress: Progress) 
     return retrieval.run(features.read(store.folder(stage.needs[0])))
 
 
+def _motion(stage: Stage, store: Store, workers: int, on_progress: Progress) -> dict[str, Any]:
+    from fima.evaluate import bias
+
+    return _told(bias.motion(*_encoder(stage, store), stage.config["clips"], stage.seed), stage)
+
+
+def _background(stage: Stage, store: Store, workers: int, on_progress: Progress) -> dict[str, Any]:
+    from fima.evaluate import bias
+
+    return _told(bias.background(*_encoder(stage, store), stage.config["clips"], stage.seed), stage)
+
+
+def _encoder(stage: Stage, store: Store) -> tuple[Any, Any, Any]:
+    """Backbone, settings and data."""
+    from fima import pretrain
+
+    settings = _settings(stage)
+    return pretrain.load_backbone(settings, _checkpoint(stage, store)), settings, _data(stage)
+
+
+def _told(found: dict[str, Any], stage: Stage) -> dict[str, Any]:
+    count = stage.config["clips"]
+    return {**found, "protocol": f"logistic regression on frozen features of whole clips, {count} clips averaged"}
+
+
+def _figures(stage: Stage, store: Store, workers: int, on_progress: Progress) -> dict[str, Any]:
+    """Draw a model by itself; the pictures, and the arrays behind their numbers, stay in the stage's folder."""
+    from dataclasses import replace
+
+    from fima.config import Augment, Clip
+    from fima.figures import gallery, stage as drawn  # isort: skip
+
+    model = drawn.load(store.folder(stage.needs[0]))
+    chosen = stage.config["settings"]
+    settings = model.settings.model_copy(
+        update={
+            "clip": Clip.model_validate(chosen["clip"]),
+            "augment": model.settings.augment.model_copy(update=Augment.model_validate(chosen["augment"]).model_dump(
+                include=set(chosen["augment"]))),
+        }
+    )  # fmt: skip
+    model = replace(model, settings=settings, data=_data(stage))
+    choice = gallery.Choice(clips=stage.config["clips"], seed=stage.seed)
+    pictures = []
+    for name in gallery.FIGURES:
+        for picture in gallery.draw([model], [name], choice):
+            picture.save(store.folder(stage.uid) / "pictures")
+            pictures.append(picture)
+    every = {picture.name: picture.numbers[model.label] for picture in pictures if model.label in picture.numbers}
+    protocol = f"figures of {choice.videos} test videos at most, {choice.clips} clips for similarity and silhouette"
+    return {**gallery.numbers(pictures, model.label), "numbers": every, "protocol": protocol}
+
+
 _KINDS = {
     "pretrain": _pretrain,
     "untrained": _untrained,
@@ -116,6 +169,9 @@ _KINDS = {
     "linear": _linear,
     "finetune": _finetune,
     "retrieval": _retrieval,
+    "motion": _motion,
+    "background": _background,
+    "figures": _figures,
 }
 
 

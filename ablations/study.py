@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ablations.diagnoses import DIAGNOSES
 from ablations.dotted import Layer, defaults_of, flatten, problems
 from ablations.located import (
     Node,
@@ -33,6 +34,7 @@ TESTED = ROLES[1:]
 OPTIONAL = ("diving48",)  # a profile may do without: only Table 5 asks for it
 COSTS = ("parameters", "gpu_days")  # measured whatever the profile measures: they come with pre-training
 METRICS = tuple(f"{what}/{role}" for what in ("lin", "ft", "R1", "R5", "R10", "R20") for role in TESTED) + COSTS
+METRICS += tuple(DIAGNOSES)  # measured whatever the profile measures: a study asks for them
 KEYS = ("study", "title", "paper", "base", "rows", "grid", "zip", "label", "seeds", "metrics", "cited", "claims")
 CITED = ("label", "backbone", "frames", "resolution", "pretrain", "paper", "note")
 FORMS = ("best", "worst", "better", "equal", "ratio")  # a claim is exactly one of these

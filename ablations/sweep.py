@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ablations import plan as planning
+from ablations.diagnoses import DIAGNOSES
 from ablations.dotted import defaults_of, fields, flatten, problems
 from ablations.located import (
     Node,
@@ -38,7 +39,7 @@ SAMPLERS = ("tpe", "random", "grid", "cmaes", "nsga2")
 DIRECTIONS = ("maximize", "minimize")
 PRUNERS = ("none", "median", "percentile", "halving", "hyperband")
 STEP_COSTS = ("gflop_per_step", "seconds_per_step")  # of a pre-training's result, beside those of tables
-MEASURES = (*METRICS, *STEP_COSTS)
+MEASURES = (*(metric for metric in METRICS if metric not in DIAGNOSES), *STEP_COSTS)
 LOOKS = 60  # draws by which a space is tried before anything runs
 
 
