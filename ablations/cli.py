@@ -69,7 +69,7 @@ DataRoot = Annotated[
     typer.Option(
         "--data-root",
         metavar="[ROLE=]DIR",
-        help="Folder of the real videos, for all roles, or ROLE=DIR for one of pretrain, ucf101, hmdb51. Repeatable.",
+        help="Folder of the real videos, for all roles, or ROLE=DIR for one (ucf101, hmdb51, ...). Repeatable.",
         show_default=False,
     ),
 ]
@@ -691,8 +691,9 @@ def _plan(
     paths = spec.study_files() if not names or names == ["all"] else [spec.find_study(name) for name in names]
     if embedded and not names:
         paths += spec.embedded_studies()
-    studies = [spec.load_study(path) for path in paths]
     chosen = spec.apply_roots(spec.load_profile(profile), roots or [])
+    studies = [spec.load_study(path) for path in paths]
+    studies = studies if names and names != ["all"] else planning.measured(studies, chosen)
     return planning.build(studies, chosen, overrides, _seeds(seeds), metrics.split(",") if metrics else None)
 
 

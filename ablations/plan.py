@@ -255,6 +255,11 @@ def _refuse_idle_roots(profile: Profile, rows: Sequence[PlannedRow], overrides: 
             )
 
 
+def measured(studies: Sequence[Study], profile: Profile) -> list[Study]:
+    """Those of which a profile measures something: Table 5 is none of UCF101's profiles, which need no Diving48."""
+    return [study for study in studies if {*study.metrics} & {*profile.metrics, *COSTS, *DIAGNOSES}]
+
+
 def _columns(study: Study, profile: Profile, metrics: Sequence[str] | None) -> tuple[str, ...]:
     """What to measure, in the order of the columns."""
     if metrics is not None:

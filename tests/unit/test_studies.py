@@ -159,6 +159,15 @@ def literature_of(study: Study, profile: str) -> dict[str, dict[str, float]]:
     return {row.row.label: dict(literature.values(row, chosen)) for row in rows}  # type: ignore[arg-type]
 
 
+def test_all_means_what_a_profile_measures() -> None:
+    """Nobody needs Diving48 for the ablations on UCF101: Table 5 is of Kinetics-400."""
+    studies = [spec.load_study(path) for path in spec.study_files()]
+    for name in ("debug", "demo", "mini", "kinetics400-i3d", "kinetics400-r2plus1d"):
+        assert planning.measured(studies, spec.load_profile(name)) == studies
+    left = planning.measured(studies, spec.load_profile("ucf101-i3d"))
+    assert {study.study for study in studies} - {study.study for study in left} == {"table5_diving48"}
+
+
 def test_rows_take_the_line_of_their_recipe() -> None:
     study = spec.load_study("table4_recognition")
     linear = {
