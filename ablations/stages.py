@@ -137,26 +137,19 @@ def _figures(stage: Stage, store: Store, workers: int, on_progress: Progress) ->
     """Draw a model by itself; the pictures, and the arrays behind their numbers, stay in the stage's folder."""
     from dataclasses import replace
 
-    from fima.config import Augment, Clip
-    from fima.figures import gallery, stage as drawn  # isort: skip
+    from fima.config import Settings
+    from fima.figures import gallery
+    from fima.figures.stage import load
 
-    model = drawn.load(store.folder(stage.needs[0]))
-    chosen = stage.config["settings"]
-    settings = model.settings.model_copy(
-        update={
-            "clip": Clip.model_validate(chosen["clip"]),
-            "augment": model.settings.augment.model_copy(update=Augment.model_validate(chosen["augment"]).model_dump(
-                include=set(chosen["augment"]))),
-        }
-    )  # fmt: skip
-    model = replace(model, settings=settings, data=_data(stage))
+    model = load(store.folder(stage.needs[0]))
+    own, chosen = model.settings.model_dump(), stage.config["settings"]
+    seen = {"clip": chosen["clip"], "augment": {**own["augment"], **chosen["augment"]}}
+    model = replace(model, settings=Settings.model_validate({**own, **seen}), data=_data(stage))
     choice = gallery.Choice(clips=stage.config["clips"], seed=stage.seed)
-    pictures = []
-    for name in gallery.FIGURES:
-        for picture in gallery.draw([model], [name], choice):
-            picture.save(store.folder(stage.uid) / "pictures")
-            pictures.append(picture)
-    every = {picture.name: picture.numbers[model.label] for picture in pictures if model.label in picture.numbers}
+    pictures = list(gallery.draw([model], choice=choice))
+    for picture in pictures:
+        picture.save(store.folder(stage.uid) / "pictures")
+    every = {picture.name: gallery.known(picture.numbers.get(model.label, {})) for picture in pictures}
     protocol = f"figures of {choice.videos} test videos at most, {choice.clips} clips for similarity and silhouette"
     return {**gallery.numbers(pictures, model.label), "numbers": every, "protocol": protocol}
 

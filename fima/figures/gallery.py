@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fima.figures import activation, affinity, attention, masks, similarity, tsne
@@ -95,8 +96,13 @@ def draw(
 
 def numbers(pictures: Sequence[Picture], label: str) -> dict[str, float | None]:
     """The numbers of a table, of one stage's pictures: NUMBERS; None for what is not drawn or not known."""
-    found = {picture.name: picture.numbers.get(label, {}) for picture in pictures}
+    found = {picture.name: known(picture.numbers.get(label, {})) for picture in pictures}
     return {key: found.get(name, {}).get(number) for key, (name, number) in NUMBERS.items()}
+
+
+def known(values: Mapping[str, float | None]) -> dict[str, float | None]:
+    """The same numbers, None for what is not finite: JSON has no NaN."""
+    return {name: value if value is not None and math.isfinite(value) else None for name, value in values.items()}
 
 
 def _named(picture: Picture, stage: Stage, among: Sequence[Stage]) -> Picture:

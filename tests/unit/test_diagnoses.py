@@ -102,6 +102,10 @@ def test_every_number_of_a_table_is_in_some_result() -> None:
         assert {one.key for one in DIAGNOSES.values() if one.kind == kind} == known
 
 
+def test_a_mean_over_nothing_is_not_known() -> None:
+    assert gallery.known({"a": float("nan"), "b": None, "c": 0.5}) == {"a": None, "b": None, "c": 0.5}
+
+
 def test_a_random_encoder_is_looked_at_too_and_frame_differences_are_not() -> None:
     plan = planned("bias", profile="mini", seeds=[0])
     kinds = {reference.label: set(reference.cells) for reference in plan.references}
