@@ -40,7 +40,7 @@ app = typer.Typer(
     The paper's Table 3d on your UCF101 and HMDB51:
       [dim]fima-ablate run table3d_beta --profile ucf101-i3d --data-root DIR[/]
 
-    What all thirteen tables need, share and have done already:
+    What all sixteen tables need, share and have done already:
       [dim]fima-ablate plan[/]
 
     Search beyond the paper's grid, judged on a part of train:
@@ -69,7 +69,7 @@ DataRoot = Annotated[
     typer.Option(
         "--data-root",
         metavar="[ROLE=]DIR",
-        help="Folder of the real videos, for all roles, or ROLE=DIR for one of pretrain, ucf101, hmdb51. Repeatable.",
+        help="Folder of the real videos, for all roles, or ROLE=DIR for one (ucf101, hmdb51, ...). Repeatable.",
         show_default=False,
     ),
 ]
@@ -551,6 +551,29 @@ def ui(
         raise typer.Exit(FAILED)
 
 
+@app.command()
+def figures(
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN|KEY=VALUE", help="STUDY:ROW, a stage of the store, or its folder; side by side."),
+    ],
+    profile: ProfileName = "demo",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of a row's pre-training, and of what is chosen.")] = 0,
+    only: Annotated[str | None, typer.Option("--only", metavar="NAME,NAME", help="Default: every figure.")] = None,
+    videos: Annotated[
+        str | None, typer.Option("--videos", metavar="[NAME=]DIR", help="Real videos; NAME: a data set's layout.")
+    ] = None,
+    count: Annotated[int, typer.Option("--count", min=1, help="Videos that a number is averaged over.")] = 50,
+    store: StoreRoot = Path("runs"),
+    out: Annotated[Path, typer.Option("--out", help="Folder of the pictures.")] = Path("figures"),
+) -> None:
+    """Draw the paper's figures of trained rows (3-5, 7-11): PNG, PDF, arrays, caption and the number of each."""
+    from ablations import picturing
+
+    for path, picture in picturing.command(words, profile, seed, only, videos, count, store, out):
+        typer.echo(f"{path}\n    {picture.caption}\n")
+
+
 @app.command("list")
 def list_(as_json: AsJson = False) -> None:
     """Show the studies, the sweeps and the profiles that exist."""
@@ -668,8 +691,9 @@ def _plan(
     paths = spec.study_files() if not names or names == ["all"] else [spec.find_study(name) for name in names]
     if embedded and not names:
         paths += spec.embedded_studies()
-    studies = [spec.load_study(path) for path in paths]
     chosen = spec.apply_roots(spec.load_profile(profile), roots or [])
+    studies = [spec.load_study(path) for path in paths]
+    studies = studies if names and names != ["all"] else planning.measured(studies, chosen)
     return planning.build(studies, chosen, overrides, _seeds(seeds), metrics.split(",") if metrics else None)
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 BENCH = "bench.json"  # of a store
 HOUR = 3_600.0  # seconds
 USED = ("clip", "augment", "backbone", "compute")  # settings that an evaluation's time depends on
+IDLE = ("difference", "static", "kept")  # of augment: pre-training's alone
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def work(config: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]]) -> s
     if kind != "pretrain" and "settings" in kept:
         kept["settings"] = {name: part for name, part in kept["settings"].items() if name in USED}
         augment = kept["settings"].get("augment", {})
-        kept["settings"]["augment"] = {name: part for name, part in augment.items() if name != "difference"}
+        kept["settings"]["augment"] = {name: part for name, part in augment.items() if name not in IDLE}
     read = [work(known[need], known) for need in config["needs"] if known[need]["kind"] in ("features", "energy")]
     return _digest([kind, kept, inner.get("where", {}).get("recompute", False), read])
 

@@ -206,7 +206,26 @@ def tabulars(table: Table) -> list[Raw]:
             used = 0.0
         groups[-1].append(column)
         used += width
-    return [_tabular(table, left, columns) for columns in groups]
+    return [*(_tabular(table, left, columns) for columns in groups), *_cited(table)]
+
+
+def _cited(table: Table) -> list[Raw]:
+    """The printed lines as a tabular of their own, what is only cited in italics; none where there are none."""
+    head, lines = phrases.cited(table)
+    found = table.literature
+    if found is None:
+        return []
+    spec = "ll" + "rr" + "l" + "r" * len(found.columns) + "l"
+    rows = [
+        _across(len(head), Raw(rf"\textbf{{{tex_escape(phrases.CITED)}}}")) + r" \\",
+        _line([name(h) for h in head]),
+    ]
+    rows.append(r"\midrule")
+    for line, cells in zip(found.lines, lines, strict=True):
+        shown = [tex_escape(cell) for cell in cells]
+        rows.append(_line(shown if line.row else [Raw(rf"\textit{{{cell}}}") for cell in shown]))
+    inner = "\n".join(f"    {row}" for row in [r"\toprule", *rows, r"\bottomrule"])
+    return [Raw(f"\\begin{{tabular}}{{{spec}}}\n{inner}\n  \\end{{tabular}}")]
 
 
 def _width(table: Table, column: Column) -> float:

@@ -30,6 +30,8 @@ def markdown(table: Table) -> str:
                 [*(_row(table, row) for row in table.rows), *(_row(table, row, True) for row in table.references)],
                 "r",
             ),
+            cited=_cited(table),
+            cited_title=phrases.CITED,
             remarks=phrases.remarks(table),
             against=_against(table),
             floor=phrases.floor_of_sign_flips([found for _, some in phrases.compared(table) for found in some]),
@@ -94,6 +96,12 @@ def _row(table: Table, row: Row, reference: bool = False) -> list[Raw]:
         text = phrases.measured(cell, column)
         cells.append(Raw(f"**{text}**") if cell.best and not reference else shown(text))
     return cells
+
+
+def _cited(table: Table) -> Raw:
+    """The printed lines; empty where there are none."""
+    head, lines = phrases.cited(table)
+    return grid(head, lines, "lrrl" + "r" * (len(head) - 6) + "l") if head else Raw("")
 
 
 def _against(table: Table) -> list[tuple[str, str, Raw]]:

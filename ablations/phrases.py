@@ -146,6 +146,43 @@ def _scaled(table: Table) -> str:
     )
 
 
+# --- the literature
+
+CITED = "Cited, not run: what the paper prints"
+
+
+def cited(table: Table, brief: bool = False) -> tuple[list[str], list[list[str]]]:
+    """Head and cells of the printed lines; two empty lists where there are none. Brief: short names of metrics."""
+    found = table.literature
+    if found is None:
+        return [], []
+    head = [
+        "method",
+        "backbone",
+        "frames",
+        "resolution",
+        "pre-trained on",
+        *(column[not brief] for column in found.columns),
+        "here",
+    ]
+    return head, [
+        [
+            line.label,
+            line.backbone,
+            *(MISSING if size is None else str(size) for size in (line.frames, line.resolution)),
+            line.pretrain,
+            *(MISSING if metric not in line.paper else _printed(line.paper[metric]) for metric, _ in found.columns),
+            (f"row “{line.row}” above" if line.row else "cited") + (f"; {line.note}" if line.note else ""),
+        ]
+        for line in found.lines
+    ]
+
+
+def _printed(value: float) -> str:
+    """With one decimal or more: a printed number is never rounded away."""
+    return number(value, max(1, len(f"{value:g}".partition(".")[2])))
+
+
 # --- comparisons
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from ablations.diagnoses import DIAGNOSES, ROLE
 from ablations.located import SpecError, guess
 from ablations.profile import REFERENCES, folder_of
 from ablations.spec import COSTS, METRICS, Profile, Resolved, Row, Study, resolve
@@ -19,13 +20,15 @@ from fima import datasets
 from fima.config import Linear
 from fima.datasets import Data
 
-Kind = Literal["pretrain", "untrained", "energy", "features", "linear", "finetune", "retrieval"]
+Kind = Literal["pretrain", "untrained", "energy", "features", "linear", "finetune", "retrieval", "motion", "background",
+               "figures"]  # fmt: skip
 
 # Raised by hand when a change of the code changes what stages of that kind produce: then they run again.
 # tests/unit/test_golden.py fails where that was forgotten.
 RESULTS: dict[Kind, int] = dict.fromkeys(get_args(Kind), 3)
 
 DAY = 86_400.0  # seconds
+UNLABELLED = ("difference", "static", "kept")  # of augment: pre-training's alone
 
 
 @dataclass(frozen=True)
@@ -252,6 +255,11 @@ def _refuse_idle_roots(profile: Profile, rows: Sequence[PlannedRow], overrides: 
             )
 
 
+def measured(studies: Sequence[Study], profile: Profile) -> list[Study]:
+    """Those of which a profile measures something: Table 5 is none of UCF101's profiles, which need no Diving48."""
+    return [study for study in studies if {*study.metrics} & {*profile.metrics, *COSTS, *DIAGNOSES}]
+
+
 def _columns(study: Study, profile: Profile, metrics: Sequence[str] | None) -> tuple[str, ...]:
     """What to measure, in the order of the columns."""
     if metrics is not None:
@@ -259,7 +267,7 @@ def _columns(study: Study, profile: Profile, metrics: Sequence[str] | None) -> t
             if name not in METRICS:
                 raise SpecError(f"{name} is not a metric; there are {', '.join(METRICS)}.{guess(name, METRICS)}")
         return tuple(dict.fromkeys(metrics))
-    both = tuple(name for name in study.metrics if name in (*profile.metrics, *COSTS))
+    both = tuple(name for name in study.metrics if name in (*profile.metrics, *COSTS, *DIAGNOSES))
     if not both:
         raise SpecError(
             f"{study.path}: profile {profile.profile} measures {', '.join(profile.metrics)}, none of which the study "
@@ -321,7 +329,7 @@ class _Planner:
             for metric in columns:
                 what, _, role = metric.partition("/")
                 trains = what == "ft" or (what == "lin" and resolved.linear[role].protocol == "sgd")
-                if metric in COSTS or (name == "energy" and trains):  # there is no encoder to train through
+                if metric in COSTS or (name == "energy" and (trains or metric in DIAGNOSES)):  # there is no encoder
                     continue
                 if name == "supervised":
                     if what not in ("lin", "ft"):
@@ -337,7 +345,13 @@ class _Planner:
             return Cell(pretrain, "parameters_paper_millions")
         if metric == "gpu_days":
             return Cell(pretrain, "seconds_per_step", 1 / DAY)
+        if metric in DIAGNOSES:
+            found = DIAGNOSES[metric]
+            return Cell(self._diagnosis(found.kind, resolved, seed, name, pretrain), found.key, found.factor)
         what, _, role = metric.partition("/")
+        if role not in resolved.data:
+            raise SpecError(f"{metric}: the profile has no data for the role {role}; name it under data, or override "
+                            f"data.{role}.name")  # fmt: skip
         make: Callable[[Resolved, str, int, str, str], str]
         make = {"lin": self._linear, "ft": self._finetune}.get(what, self._retrieval)
         try:
@@ -371,7 +385,7 @@ class _Planner:
             "finetune": {**finetune.model_dump(mode="json"), "optim": finetune.optim.active()},
             "settings": {
                 "clip": active["clip"],
-                "augment": {name: part for name, part in active["augment"].items() if name != "difference"},
+                "augment": {name: part for name, part in active["augment"].items() if name not in UNLABELLED},
                 "backbone": active["backbone"],
                 "compute": active["compute"],
             },
@@ -427,6 +441,33 @@ class _Planner:
         }
         title = f"retrieval on {role} of {name}"
         return self._stage("retrieval", data.name, config, seed, (upstream,), title)
+
+    def _diagnosis(
+        self, kind: Literal["motion", "background", "figures"], resolved: Resolved, seed: int, name: str, pretrain: str
+    ) -> str:
+        """What an encoder attends to, on the videos that play UCF101 (`ablations.diagnoses`)."""
+        data, settings = resolved.data[ROLE], resolved.settings
+        embedded = data.name == "embedded" and not data.embedded.background_class_correlation
+        if kind == "background" and not embedded:
+            raise SpecError(
+                f"{name}: bias/plain, unrelated, swapped and lured swap the backgrounds of embedded videos, which tell "
+                f"nothing before; the role {ROLE} has {data.name}, so leave them out of --metrics"
+            )
+        active, augment = settings.active(), settings.augment.model_dump(mode="json")
+        seen: dict[str, Any] = {
+            "clip": active["clip"],
+            "augment": {"size": augment["size"]},
+            "backbone": active["backbone"],
+            "compute": active["compute"],
+        }
+        config: dict[str, Any] = {"upstream": pretrain, "data": self._identity(data), "where": _where(resolved, ROLE)}
+        if kind == "figures":  # two views of a video are drawn as pre-training draws them
+            seen["augment"] = {name: augment[name] for name in ("size", "scale_min", "scale_max", "flip", "difference")}
+            config["clips"] = resolved.retrieval.clips
+        else:
+            config["clips"] = resolved.linear[ROLE].clips
+        title = {"motion": "clips without motion", "background": "swapped backgrounds", "figures": "figures"}[kind]
+        return self._stage(kind, data.name, {**config, "settings": seen}, seed, (pretrain,), f"{title} of {name}")
 
     def _stage(
         self, kind: Kind, words: str, config: dict[str, Any], seed: int, needs: tuple[str, ...], title: str

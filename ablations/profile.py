@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from ablations.dotted import Layer, defaults_of, fields, flatten, validated
 from ablations.located import Node, SpecError, flag_of, guess, items_of, keys_of, one_of, read, text_of
-from ablations.study import ROLES, STUDIES, TESTED, metrics_of, seeds_of
+from ablations.study import OPTIONAL, ROLES, STUDIES, TESTED, metrics_of, seeds_of
 from fima.config import Finetune, Linear, Retrieval, Settings
 from fima.datasets import Data
 
@@ -119,6 +119,8 @@ def _load_profile(name: str, asked: str, above: tuple[Path, ...]) -> Profile:
         references=_references(part["references"]) if "references" in part else under.references,
     )
     for role, chosen in profile.data.items():
+        if role in OPTIONAL and not chosen:
+            continue
         if "name" not in chosen:
             raise SpecError(f"{part['data'].where if 'data' in part else root.where}: data.{role} needs a name")
         validated(Data, {}, chosen, f"data.{role}.")

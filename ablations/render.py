@@ -14,10 +14,12 @@ from ablations.latex import latex, tex_escape
 from ablations.markdown import markdown, md_escape
 from ablations.markup import Raw
 from ablations.phrases import (
+    CITED,
     LEGEND,
     MISSING,
     agreements,
     cell_of,
+    cited,
     heading,
     measured,
     number,
@@ -60,26 +62,53 @@ CSV_FIELDS = (
     "gap", "gap_low", "gap_high", *COMPARED[3:],
 )  # fmt: skip
 
+CITED_FIELDS = ("cited", "backbone", "frames", "resolution", "pretrain", "note", "here")  # where the study cites
+
 
 def as_csv(table: Table) -> str:
     """One line per row and metric, below comment lines that start with `#` (pandas: comment="#").
 
     half: half width of the 95 % t interval; seeds and values: in the same order, separated by spaces; reference: 1
-    where the row is none of the paper's; gap and what follows: against the default row, paired by seed.
+    where the row is none of the paper's; gap and what follows: against the default row, paired by seed. Where the study
+    cites the literature, printed lines follow with cited = 1 and their recipe; one that a row stands for names it in
+    `here`.
     """
     out = io.StringIO()
     out.write("".join(f"# {name}: {_flat(text)}\n" for name, text in heading(table)))
     out.write(f"# {_flat(' '.join(remarks(table)))}\n")
     writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    writer.writerow(CSV_FIELDS)
+    more = CITED_FIELDS if table.literature else ()
+    writer.writerow((*CSV_FIELDS, *more))
     found = {(one.label, one.metric): one for one in table.comparisons}
     for reference, rows in ((0, table.rows), (1, table.references)):
         for row in rows:
             for column in table.columns:
                 one = None if reference else found.get((row.label, column.metric))
-                fields = [*_cell(table, row, column), reference, *_compared(one)]
+                fields = [
+                    *_cell(table, row, column),
+                    reference,
+                    *_compared(one),
+                    *(0 if f == "cited" else "" for f in more),
+                ]
                 writer.writerow(["" if part is None or part != part else _written(part) for part in fields])
+    for line in _cited(table):
+        writer.writerow(["" if part is None else _written(part) for part in line])
     return out.getvalue()
+
+
+def _cited(table: Table) -> list[list[Any]]:
+    """CSV lines of what is printed, one per line and metric."""
+    found = []
+    for line in table.literature.lines if table.literature else ():
+        for metric, title in table.literature.columns if table.literature else ():
+            if metric in line.paper:
+                entry = {
+                    "study": table.study, "profile": table.profile, "row": line.label, "metric": metric, "title": title,
+                    "paper": line.paper[metric], "n": 0, "cited": 1, "backbone": line.backbone, "frames": line.frames,
+                    "resolution": line.resolution, "pretrain": line.pretrain, "note": line.note, "here": line.row,
+                }  # fmt: skip
+                found.append([entry.get(field) for field in (*CSV_FIELDS, *CITED_FIELDS)])
+    return found
 
 
 def _cell(table: Table, row: Row, column: Column) -> list[Any]:
@@ -113,6 +142,8 @@ def as_json(table: Table) -> str:
                 entry |= {"mean": cell.mean, "std": cell.std, "half": cell.half, "n": cell.n}
                 entry["values"] = {str(seed): cell.values[seed] for seed in sorted(cell.values)}
                 entry["missing"] = {str(seed): cell.missing[seed] for seed in sorted(cell.missing)}
+    if table.literature is None:
+        del plain["literature"]
     plain = {"format": FORMAT, "scale_line": table.scale_line, "legend": LEGEND} | plain
     return json.dumps(_finite(plain), ensure_ascii=False, indent=1, default=str) + "\n"
 
@@ -160,8 +191,19 @@ def text(table: Table) -> str:
         first = line[0].ljust(widths[0])
         rest = [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
         out.append("  ".join([first, *rest]).rstrip())
+    out += _cited_text(table)
     out.append("mean ± std (seeds); * best measured; [the paper's]")
     out += agreements(table)
     out += [f"claim “{verdict.says}”: {verdict.words}" for verdict in table.verdicts]
     out += list(table.failures)
     return "\n".join(out)
+
+
+def _cited_text(table: Table) -> list[str]:
+    """The printed lines for a terminal, aligned."""
+    head, lines = cited(table, brief=True)
+    if not head:
+        return []
+    widths = [max(len(line[i]) for line in (head, *lines)) for i in range(len(head))]
+    rows = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in (head, *lines)]
+    return ["", f"{CITED}:", *(row.rstrip() for row in rows), ""]

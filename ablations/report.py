@@ -8,9 +8,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ablations import code, stats, verdicts
+from ablations import code, literature, stats, verdicts
 from ablations import notes as below
+from ablations.diagnoses import DIAGNOSES, ROLE
 from ablations.results import NAMES, Results
+from ablations.study import OPTIONAL
 from ablations.table import Cell, Column, Row, Table, mark_best
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from fima.datasets import Data
 
 KINDS = {"lin": "linear probe, top-1 %", "ft": "fine-tuning, top-1 %"}
-ROLES = {"ucf101": "UCF101", "hmdb51": "HMDB51"}
+ROLES = {"ucf101": "UCF101", "hmdb51": "HMDB51", "diving48": "Diving48"}
 DAY = 86_400.0  # seconds
 BRIEF = 0.01 * DAY  # longest pre-training whose time is given in seconds
 RELATIVE, ALL_PARAMETERS = "gpu_days/relative", "parameters/all"  # derived columns
@@ -77,7 +79,7 @@ def command_of(plan: Plan, rows: Sequence[PlannedRow]) -> str:
     if seeds != tuple(sorted(study.seeds or profile.seeds)):
         words += ["--seeds", ",".join(map(str, seeds))]
     metrics, costs = tuple(rows[0].cells), ("parameters", "gpu_days")
-    if metrics != tuple(metric for metric in study.metrics if metric in (*profile.metrics, *costs)):
+    if metrics != tuple(metric for metric in study.metrics if metric in (*profile.metrics, *costs, *DIAGNOSES)):
         words += ["--metrics", ",".join(metrics)]
     return shlex.join([*words, *plan.overrides])
 
@@ -89,8 +91,12 @@ def _table(rows: Sequence[PlannedRow], plan: Plan, results: Results, command: st
     study, profile = rows[0].study, plan.profile
     metrics = list(rows[0].cells)
     seeds = sorted({seed for row in rows for cells in row.cells.values() for seed in cells})
-    data = {role: data_title(chosen) for role, chosen in rows[0].resolved.data.items()}
-    cells = [{metric: _cell(row.cells[metric], metric, results, row.row.paper) for metric in metrics} for row in rows]
+    data = {role: data_title(chosen) for role, chosen in rows[0].resolved.data.items() if _shown(role, metrics)}
+    prints = [literature.values(row, profile) for row in rows]
+    cells = [
+        {metric: _cell(row.cells[metric], metric, results, paper) for metric in metrics}
+        for row, paper in zip(rows, prints, strict=True)
+    ]
     if "parameters" in metrics:
         for row, own in zip(rows, cells, strict=True):
             own[ALL_PARAMETERS] = _of_pretraining(row, "parameters_millions", results)
@@ -131,6 +137,9 @@ def _table(rows: Sequence[PlannedRow], plan: Plan, results: Results, command: st
         _reference(planned, order, results) for planned in plan.references if planned.study.study == study.study
     )
     omitted = tuple(metric for metric in study.metrics if metric not in metrics)
+    cited = literature.of(rows, profile, {metric: _printed_title(metric) for metric in study.metrics})
+    if cited is not None:
+        notes.append(literature.note(cited))
     changes = below.changes(plan, results)
     return Table(
         study=study.study,
@@ -156,7 +165,25 @@ def _table(rows: Sequence[PlannedRow], plan: Plan, results: Results, command: st
         failures=tuple(results.failures),
         omitted=omitted,
         environments=tuple(results.environments),
+        literature=cited,
     )
+
+
+def _shown(role: str, metrics: Sequence[str]) -> bool:
+    """Whether a table says what plays a role: one that few studies ask for only where it is measured."""
+    return role not in OPTIONAL or any(metric.endswith(f"/{role}") for metric in metrics)
+
+
+def _printed_title(metric: str) -> str:
+    """What a printed number is: "linear probe, top-1 %, UCF101"."""
+    kind, _, role = metric.partition("/")
+    if metric in DIAGNOSES:
+        return DIAGNOSES[metric].title
+    return f"{_kind_title(kind)}, {ROLES[role]}" if role else metric
+
+
+def _kind_title(kind: str) -> str:
+    return KINDS.get(kind) or f"retrieval R@{kind.removeprefix('R')}, %"
 
 
 def _paper(study: Study) -> str:
@@ -186,6 +213,9 @@ def _cell(sources: Mapping[int, Source], metric: str, results: Results, paper: M
             missing[seed] = results.why(source.uid)
             continue
         found = result.get(source.key)
+        if found is None and source.key in result:
+            missing[seed] = "not defined"  # a decoder's attention where there is no decoder
+            continue
         if not isinstance(found, int | float):
             missing[seed] = f"damaged: {source.uid}/result.json has no number {source.key}, delete that folder"
             continue
@@ -286,10 +316,12 @@ def _column(
     if metric == ALL_PARAMETERS:
         note = "Encoder and the whole decoder, with attention, norms and class token; the paper prints no such number."
         return Column(metric, "parameters, decoder in full, millions", "", "", unit="M", decimals=3), [note]
+    if metric in DIAGNOSES:
+        return _diagnosis_column(metric, rows, data, results)
     if metric.startswith("gpu_days"):
         return _cost_column(metric, rows, cells, results)
     kind, _, role = metric.partition("/")
-    title = KINDS.get(kind) or f"retrieval R@{kind.removeprefix('R')}, %"
+    title = _kind_title(kind)
     found = [result for uid in _uids(rows, metric) if (result := results.get(uid))]
     protocols = tuple(dict.fromkeys(str(result["protocol"]) for result in found if "protocol" in result))
     counts = {int(result["classes"]) for result in found if result.get("classes")}
@@ -297,6 +329,27 @@ def _column(
     column = Column(metric, title, data[role], ROLES[role], better="higher", chance=chance, protocols=protocols)
     twin = next((other for other in rows[0].cells if _repeats(metric, other, rows)), None)
     return replace(column, same_as=twin), [_protocol_note(protocols, found, chance)] if found else []
+
+
+def _diagnosis_column(
+    metric: str, rows: Sequence[PlannedRow], data: Mapping[str, str], results: Results
+) -> tuple[Column, list[str]]:
+    found = [result for uid in _uids(rows, metric) if (result := results.get(uid))]
+    one, protocols = DIAGNOSES[metric], tuple(dict.fromkeys(str(result["protocol"]) for result in found))
+    chances = {float(result["chance"]) for result in found if "chance" in result}
+    chance = chances.pop() if one.accuracy and len(chances) == 1 else None
+    column = Column(
+        metric,
+        one.title,
+        data[ROLE],
+        "",
+        unit=one.unit,
+        decimals=one.decimals,
+        better=one.better,
+        chance=chance,
+        protocols=protocols,
+    )
+    return column, [_protocol_note(protocols, found, chance)] if found else []
 
 
 def _uids(rows: Sequence[PlannedRow], metric: str) -> list[str]:

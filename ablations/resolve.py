@@ -10,7 +10,7 @@ from pathlib import Path
 from ablations.dotted import Layer, defaults_of, fields, flatten, validated
 from ablations.located import Node, SpecError, parse
 from ablations.profile import EVALUATIONS, Profile, folder_of, protocols
-from ablations.study import ROLES, TESTED, Row, Study
+from ablations.study import OPTIONAL, ROLES, TESTED, Row, Study
 from fima.config import Finetune, Linear, Retrieval, Settings
 from fima.datasets import Data
 
@@ -29,7 +29,7 @@ class Resolved:
     """All that a row runs with."""
 
     settings: Settings
-    data: Mapping[str, Data]  # by role
+    data: Mapping[str, Data]  # by role, as far as the profile has them
     linear: Mapping[str, Linear]  # by tested role
     finetune: Mapping[str, Finetune]
     retrieval: Retrieval
@@ -126,6 +126,8 @@ def _data(profile: Profile, over: Mapping[str, Layer]) -> dict[str, Data]:
     for role in ROLES:
         layer = dict(profile.data[role])
         given = over.get(role, {})
+        if role in OPTIONAL and not layer and "name" not in given:
+            continue
         if "name" in given and ("name" not in layer or given["name"].plain() != layer["name"].plain()):
             for field in ("root", "decoded"):  # where another data set lies, and how it is read
                 layer.pop(field, None)

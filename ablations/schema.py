@@ -40,6 +40,19 @@ def study() -> Schema:
         "a row of the table",
         ["label"],
     )
+    cited = _closed(
+        {
+            "label": {**_LABEL, "description": "method; a row of this label takes its printed numbers from here"},
+            "backbone": {**_LABEL, "description": "as the paper writes it"},
+            "frames": {"type": "integer", "minimum": 1, "description": "of a clip"},
+            "resolution": {"type": "integer", "minimum": 1, "description": "side of a view in pixels"},
+            "pretrain": {**_LABEL, "description": "data set of the pre-training, as the paper writes it"},
+            "paper": _closed({name: {"type": "number"} for name in METRICS}, "printed values by metric"),
+            "note": {"type": "string", "description": "who measured it, if not its authors"},
+        },
+        "a printed line of the table",
+        ["label", "backbone", "pretrain", "paper"],
+    )
     claim = _closed(
         {
             "says": {**_LABEL, "description": "the paper's words"},
@@ -70,6 +83,12 @@ def study() -> Schema:
         "label": {"type": "string", "description": "label of rows made by grid or zip: {decoder.width} is the value"},
         "seeds": {**_SEEDS, "description": "instead of the profile's"},
         "metrics": {**_METRICS, "description": "columns, as far as the profile measures them"},
+        "cited": {
+            "type": "array",
+            "items": cited,
+            "minItems": 1,
+            "description": "printed lines; nothing is run for them",
+        },
         "claims": {"type": "array", "items": claim},
     }
     assert tuple(properties) == STUDY_KEYS

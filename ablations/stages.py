@@ -108,6 +108,52 @@ def _retrieval(stage: Stage, store: Store, workers: int, on_progress: Progress) 
     return retrieval.run(features.read(store.folder(stage.needs[0])))
 
 
+def _motion(stage: Stage, store: Store, workers: int, on_progress: Progress) -> dict[str, Any]:
+    from fima.evaluate import bias
+
+    return _told(bias.motion(*_encoder(stage, store), stage.config["clips"], stage.seed), stage)
+
+
+def _background(stage: Stage, store: Store, workers: int, on_progress: Progress) -> dict[str, Any]:
+    from fima.evaluate import bias
+
+    return _told(bias.background(*_encoder(stage, store), stage.config["clips"], stage.seed), stage)
+
+
+def _encoder(stage: Stage, store: Store) -> tuple[Any, Any, Any]:
+    """Backbone, settings and data."""
+    from fima import pretrain
+
+    settings = _settings(stage)
+    return pretrain.load_backbone(settings, _checkpoint(stage, store)), settings, _data(stage)
+
+
+def _told(found: dict[str, Any], stage: Stage) -> dict[str, Any]:
+    count = stage.config["clips"]
+    return {**found, "protocol": f"logistic regression on frozen features of whole clips, {count} clips averaged"}
+
+
+def _figures(stage: Stage, store: Store, workers: int, on_progress: Progress) -> dict[str, Any]:
+    """Draw a model by itself; the pictures, and the arrays behind their numbers, stay in the stage's folder."""
+    from dataclasses import replace
+
+    from fima.config import Settings
+    from fima.figures import gallery
+    from fima.figures.stage import load
+
+    model = load(store.folder(stage.needs[0]))
+    own, chosen = model.settings.model_dump(), stage.config["settings"]
+    seen = {"clip": chosen["clip"], "augment": {**own["augment"], **chosen["augment"]}}
+    model = replace(model, settings=Settings.model_validate({**own, **seen}), data=_data(stage))
+    choice = gallery.Choice(clips=stage.config["clips"], seed=stage.seed)
+    pictures = list(gallery.draw([model], choice=choice))
+    for picture in pictures:
+        picture.save(store.folder(stage.uid) / "pictures")
+    every = {picture.name: gallery.known(picture.numbers.get(model.label, {})) for picture in pictures}
+    protocol = f"figures of {choice.videos} test videos at most, {choice.clips} clips for similarity and silhouette"
+    return {**gallery.numbers(pictures, model.label), "numbers": every, "protocol": protocol}
+
+
 _KINDS = {
     "pretrain": _pretrain,
     "untrained": _untrained,
@@ -116,6 +162,9 @@ _KINDS = {
     "linear": _linear,
     "finetune": _finetune,
     "retrieval": _retrieval,
+    "motion": _motion,
+    "background": _background,
+    "figures": _figures,
 }
 
 

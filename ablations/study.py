@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ablations.diagnoses import DIAGNOSES
 from ablations.dotted import Layer, defaults_of, flatten, problems
 from ablations.located import (
     Node,
@@ -28,11 +29,14 @@ from fima.config import Settings
 
 STUDIES = Path(__file__).resolve().parents[1] / "studies"
 
-ROLES = ("pretrain", "ucf101", "hmdb51")  # who pre-trains; what plays the paper's UCF101 and HMDB51
+ROLES = ("pretrain", "ucf101", "hmdb51", "diving48")  # who pre-trains; what plays the paper's data sets
 TESTED = ROLES[1:]
+OPTIONAL = ("diving48",)  # a profile may do without: only Table 5 asks for it
 COSTS = ("parameters", "gpu_days")  # measured whatever the profile measures: they come with pre-training
 METRICS = tuple(f"{what}/{role}" for what in ("lin", "ft", "R1", "R5", "R10", "R20") for role in TESTED) + COSTS
-KEYS = ("study", "title", "paper", "base", "rows", "grid", "zip", "label", "seeds", "metrics", "claims")
+METRICS += tuple(DIAGNOSES)  # measured whatever the profile measures: a study asks for them
+KEYS = ("study", "title", "paper", "base", "rows", "grid", "zip", "label", "seeds", "metrics", "cited", "claims")
+CITED = ("label", "backbone", "frames", "resolution", "pretrain", "paper", "note")
 FORMS = ("best", "worst", "better", "equal", "ratio")  # a claim is exactly one of these
 CLAIM = ("says", "metric", *FORMS, "worse", "value")
 
@@ -51,6 +55,23 @@ class Row:
     def set(self) -> dict[str, Any]:
         """The settings by dotted name, on the paper's scale."""
         return {name: node.plain() for name, node in self.layer.items()}
+
+
+@dataclass(frozen=True)
+class Cited:
+    """A line of the paper's table that the literature reports, or the paper under one recipe; nothing is run for it.
+
+    A row of the study that bears its label takes the printed numbers from it, where the row's recipe is this one.
+    """
+
+    label: str
+    backbone: str  # as the paper writes it: R(2+1)D
+    frames: int | None
+    resolution: int | None  # pixels
+    pretrain: str  # data set, as the paper writes it
+    paper: Mapping[str, float]
+    note: str
+    where: str
 
 
 @dataclass(frozen=True)
@@ -88,6 +109,7 @@ class Study:
     metrics: tuple[str, ...]
     claims: tuple[Claim, ...]
     path: Path
+    cited: tuple[Cited, ...] = ()
 
 
 def study_files() -> list[Path]:
@@ -151,6 +173,7 @@ def load_study(path: Path | str) -> Study:
         if "claims" in part
         else (),
         path=path,
+        cited=_cited(part["cited"], rows, metrics) if "cited" in part else (),
     )
     for row in rows:  # laws between several settings wait for the profile
         for problem in problems(Settings, defaults_of(Settings), {**base, **row.layer}):
@@ -270,6 +293,38 @@ def _template(template: Node, layer: Layer) -> str:
         return _written(layer[found[1]])
 
     return re.sub(r"\{([^{}]*)\}", fill, text_of(template, "label"))
+
+
+def _cited(node: Node, rows: Sequence[Row], metrics: Sequence[str]) -> tuple[Cited, ...]:
+    found: dict[tuple[str, str, str], Cited] = {}
+    for item in items_of(node, "cited"):
+        entry = keys_of(item, "a cited line", CITED, ["label", "backbone", "pretrain", "paper"])
+        label, backbone, pretrain = (text_of(entry[name], name) for name in ("label", "backbone", "pretrain"))
+        key = (label, backbone, pretrain)
+        if key in found:
+            first = found[key].where.rpartition(":")[2]
+            raise SpecError(f"{item.where}: {label} with {backbone} on {pretrain} is cited in line {first} already")
+        own = next((row for row in rows if row.label == label and row.paper), None)
+        if own is not None:
+            raise SpecError(f"{own.where}: the row {label} takes its printed numbers from `cited`; remove its paper")
+        found[key] = Cited(
+            label,
+            backbone,
+            _whole(entry["frames"], "frames") if "frames" in entry else None,
+            _whole(entry["resolution"], "resolution") if "resolution" in entry else None,
+            pretrain,
+            _numbers(entry["paper"], metrics),
+            text_of(entry["note"], "note") if "note" in entry else "",
+            item.where,
+        )
+    return tuple(found.values())
+
+
+def _whole(node: Node, name: str) -> int:
+    value = number_of(node, name)
+    if value < 1 or value != int(value):
+        raise SpecError(f"{node.where}: {name} must be a whole number from 1 up, got {node.shown()}")
+    return int(value)
 
 
 def _claim(node: Node, rows: Sequence[Row], metrics: Sequence[str]) -> Claim:

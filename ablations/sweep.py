@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ablations import plan as planning
+from ablations.diagnoses import DIAGNOSES
 from ablations.dotted import defaults_of, fields, flatten, problems
 from ablations.located import (
     Node,
@@ -28,7 +29,7 @@ from ablations.plan import Plan
 from ablations.profile import Profile
 from ablations.resolve import Resolved, resolve
 from ablations.space import Point, Space, space_of
-from ablations.study import COSTS, METRICS, STUDIES, TESTED, Row, Study, seeds_of
+from ablations.study import COSTS, METRICS, OPTIONAL, STUDIES, TESTED, Row, Study, seeds_of
 from fima.config import Settings
 
 SWEEPS = STUDIES / "sweeps"
@@ -38,7 +39,7 @@ SAMPLERS = ("tpe", "random", "grid", "cmaes", "nsga2")
 DIRECTIONS = ("maximize", "minimize")
 PRUNERS = ("none", "median", "percentile", "halving", "hyperband")
 STEP_COSTS = ("gflop_per_step", "seconds_per_step")  # of a pre-training's result, beside those of tables
-MEASURES = (*METRICS, *STEP_COSTS)
+MEASURES = (*(metric for metric in METRICS if metric not in DIAGNOSES), *STEP_COSTS)
 LOOKS = 60  # draws by which a space is tried before anything runs
 
 
@@ -158,8 +159,10 @@ class Sweep:
 def _held_roles(sweep: Sweep, profile: Profile, overrides: Sequence[str]) -> list[str]:
     """Tested roles, and pre-training where it sees the same data set as one of them."""
     data = sweep.resolved({}, profile, overrides).data
-    same = any(data["pretrain"].name == data[role].name for role in TESTED)
-    return [*(["pretrain"] if same else []), *TESTED]
+    measured = {objective.metric.rpartition("/")[2] for objective in sweep.objectives}
+    tested = [role for role in TESTED if role not in OPTIONAL or role in measured]
+    same = any(data["pretrain"].name == data[role].name for role in tested)
+    return [*(["pretrain"] if same else []), *tested]
 
 
 def sweep_files() -> list[Path]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from ablations.literature import Literature
 from ablations.stats import LEVEL, Agreement, Comparison, summarise
 from ablations.verdicts import Verdict
 
@@ -120,6 +121,7 @@ class Table:
     environments: tuple[Mapping[str, Any], ...] = ()
     changes: tuple[str, ...] = ()  # what departs from the profile: settings of the command, videos that are not there
     level: float = LEVEL
+    literature: Literature | None = None  # printed lines, most of which are only cited
 
     @property
     def departs(self) -> bool:

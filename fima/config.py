@@ -30,7 +30,7 @@ class Clip(Frozen):
 
 
 class Augment(Frozen):
-    """Geometry and photometry of pre-training (section 4.1, appendix A.3)."""
+    """Geometry and photometry of pre-training (section 4.1, appendix A.3), and what peers do to backgrounds."""
 
     size: int = Field(224, ge=8, description="side of a view in pixels")
     scale_min: float = Field(0.2, gt=0, le=1, description="least share of the frame's area that a crop covers")
@@ -46,6 +46,12 @@ class Augment(Frozen):
     blur_min: float = Field(0.1, gt=0, description="least standard deviation of the blur in pixels of the view")
     blur_max: float = Field(2.0, gt=0, description="largest standard deviation of the blur in pixels of the view")
     difference: Literal["half", "raw"] = Field("half", description="frame difference as (d + 1) / 2, or d itself")
+    static: float = Field(
+        0.0, ge=0, le=1, description="largest weight of a frame of the source view blended over all of it (BE: 0.3)"
+    )
+    kept: float = Field(
+        1.0, gt=0, le=1, description="portion of the source view kept as moving foreground on another clip (FAME: 0.5)"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Augment:
@@ -303,4 +309,8 @@ class Settings(Frozen):
                 del data["augment"][name]
         if not self.augment.blur:
             del data["augment"]["blur_min"], data["augment"]["blur_max"]
+        if not self.augment.static:
+            del data["augment"]["static"]
+        if self.augment.kept == 1:
+            del data["augment"]["kept"]
         return data

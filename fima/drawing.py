@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,10 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 CLASSES = ("horizontal", "vertical", "rocking", "spin", "pulse", "arms")
+DOMAINS = ("source", "transfer", "compound")
+# The classes of the compound domain: two sub-motions at once. None of them is spin, which one frame gives away.
+COMPOUNDS = tuple(itertools.combinations(("horizontal", "vertical", "rocking", "arms"), 2))
+POOLS = 4  # backgrounds that all videos of the compound domain share
 HALF = 10.0  # pixels from the figure's centre to its ends, at scale 1
 ARM = 6.5
 LEG = 6.0
@@ -18,21 +23,27 @@ MARGIN = 16  # pixels of background beyond each side, for the camera to move int
 
 @dataclass(frozen=True)
 class Motion:
-    """How a sub-motion is done: the same draws serve every class."""
+    """How a sub-motion is done: the same draws serve every class.
+
+    The second sub-motion of a compound has a period and a phase of its own, and the amplitude of the first: places at
+    rest are scaled by it too, so that no frame tells which two of them move.
+    """
 
     amplitude: float  # pixels
     period: float  # frames
     phase: float  # radians
     direction: int  # of spin
+    second: tuple[float, float] | None = None  # period and phase of the second sub-motion; none: there is one alone
 
     @staticmethod
     def draw(domain: str, rng: np.random.Generator) -> Motion:
-        low, high, longest = (5.0, 8.0, 20.0) if domain == "source" else (4.5, 7.5, 22.0)
+        low, high, longest = (4.5, 7.5, 22.0) if domain == "transfer" else (5.0, 8.0, 20.0)
         return Motion(
             float(rng.uniform(low, high)),
             float(rng.uniform(14, longest)),
             float(rng.uniform(0, 2 * np.pi)),
             1 if rng.random() < 0.5 else -1,
+            (float(rng.uniform(14, longest)), float(rng.uniform(0, 2 * np.pi))) if domain == "compound" else None,
         )
 
 
@@ -56,7 +67,7 @@ class Look:
 
     @staticmethod
     def draw(domain: str, factor: float, side: int, rng: np.random.Generator) -> Look:
-        low, high = (1.0, 1.3) if domain == "source" else (0.85, 1.2)
+        low, high = (0.85, 1.2) if domain == "transfer" else (1.0, 1.3)
         centre, spread = side / 2, side / 10
         x, y = rng.uniform(centre - spread, centre + spread, 2)
         angle = rng.uniform(-TILT, TILT)
@@ -99,18 +110,22 @@ def poses(look: Look, labels: list[int], motions: list[Motion], weight: Array, f
 
 
 def _offsets(label: int, motion: Motion, frames: int, look: Look) -> Array:
-    """[5, T]: x, y, rotation, log scale and arm angle of a sub-motion."""
+    """[5, T]: x, y, rotation, log scale and arm angle of a sub-motion, or of the two of a compound."""
     t = np.arange(frames, dtype=np.float64)
     pixel = look.side / 64
     unit = np.array([pixel, pixel, 1 / HALF, 1 / (2 * HALF), 1.2 / ARM])[:, None]
     out = np.zeros((5, frames))
     out[:4] = np.sin(look.rest)[:, None]
-    name = CLASSES[label]
-    if name != "spin":
-        moved = {"horizontal": 0, "vertical": 1, "rocking": 2, "pulse": 3, "arms": 4}[name]
-        out[moved] = np.sin(2 * np.pi * t / motion.period + motion.phase)
+    names: tuple[str, ...] = (CLASSES[label],)
+    cycles = [(motion.period, motion.phase)]
+    if motion.second is not None:
+        names, cycles = COMPOUNDS[label], [*cycles, motion.second]
+    for name, (period, phase) in zip(names, cycles, strict=True):
+        if name != "spin":
+            moved = {"horizontal": 0, "vertical": 1, "rocking": 2, "pulse": 3, "arms": 4}[name]
+            out[moved] = np.sin(2 * np.pi * t / period + phase)
     out *= motion.amplitude * unit
-    if name == "spin":  # half as fast as the oscillations, or its ends outrun the encoder
+    if names == ("spin",):  # half as fast as the oscillations, or its ends outrun the encoder
         out[2] = motion.direction * np.pi * t / motion.period + motion.phase
     return out
 
@@ -186,20 +201,22 @@ def _rod(
 
 
 def background(side: int, theme: int | None, domain: str, rng: np.random.Generator) -> Array:
-    """A muted texture [side, side, 3] in [0, 1]: soft waves in the source domain, tiles in the transfer domain.
+    """A muted texture [side, side, 3] in [0, 1]: soft waves, or tiles in the transfer domain.
 
     Args:
         side: pixels.
         theme: a class whose tint the texture takes; None: any tint.
-        domain: source or transfer.
-        rng: makes it unique.
+        domain: one of DOMAINS.
+        rng: makes it unique; in the compound domain it chooses one of POOLS, which are the same for all videos.
     """
+    if domain == "compound":
+        rng = np.random.default_rng([POOLS, int(rng.integers(POOLS))])
     y, x = np.mgrid[0:side, 0:side] / 64.0
     tint = rng.uniform(0.35, 0.65, 3)
     if theme is not None:
         turn = 2 * np.pi * (theme / len(CLASSES) + np.arange(3) / 3)
         tint = 0.5 + 0.15 * np.cos(turn)
-    if domain == "source":
+    if domain != "transfer":
         texture = np.zeros((side, side, 3))
         for _ in range(6):
             angle, cycles = rng.uniform(0, 2 * np.pi), rng.uniform(1, 6)

@@ -334,11 +334,12 @@ def _class_folders(name: str, title: str, root: Path) -> Dataset:
 
 def embedded_set(root: Path, embedded: Embedded) -> Dataset:
     dataset = _listed("embedded", synthetic.title(embedded), root, root / "records.csv")
-    number = {i: synthetic.CLASSES.index(label) for i, label in enumerate(dataset.classes)}
+    classes = synthetic.classes(embedded)
+    number = {i: classes.index(label) for i, label in enumerate(dataset.classes)}
     records = tuple(
         Record(r.path, number[cast(int, r.label)], r.split, r.group, r.start, r.stop) for r in dataset.records
     )
-    return Dataset(dataset.name, dataset.title, root, synthetic.CLASSES, records, dataset.listed, dataset.missing)
+    return Dataset(dataset.name, dataset.title, root, classes, records, dataset.listed, dataset.missing)
 
 
 def _rows(path: Path, needed: Sequence[str]) -> list[tuple[str, dict[str, str]]]:

@@ -3,6 +3,8 @@
 An articulated figure moves over a background that is unique to each video and says nothing about the class; the
 classes show it equally often at any place, size, lean and arm position, so that one frame does not give the class away
 (but for a figure upside down, which spins).
+The compound domain stands in for Diving48: a class is two sub-motions at once, and every video shows one of the same
+four backgrounds, so that neither a background nor a single sub-motion tells anything.
 Two-stage videos show two sub-motions in turn, each a record of its own: what moves changes over time, which is what
 FIMA's temporal weak alignment is about. Importing this module imports no torch.
 """
@@ -18,7 +20,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from filelock import FileLock
@@ -26,21 +28,23 @@ from pydantic import Field
 
 from fima import drawing
 from fima.config import Frozen
-from fima.drawing import CLASSES, Look, Motion
+from fima.drawing import CLASSES, COMPOUNDS, DOMAINS, Look, Motion
 
 VERSION = 3  # raised when the same settings give other videos
 FADE = 4  # frames in which one motion turns into the next
 GRID = 16  # side of the stored masks
 
-__all__ = ["CLASSES", "Embedded", "fingerprint", "render", "title"]
+__all__ = ["CLASSES", "Embedded", "classes", "fingerprint", "render", "title"]
 
 
 class Embedded(Frozen):
     """What the rendered videos contain; each knob is a property that may decide which component matters."""
 
     set: Literal["stationary", "two-stage"] = Field("two-stage", description="one sub-motion per video, or two in turn")
-    domain: Literal["source", "transfer"] = Field(
-        "source", description="transfer has other textures, more jitter, other periods, amplitudes and sizes"
+    domain: Literal["source", "transfer", "compound"] = Field(
+        "source",
+        description="transfer has other textures, more jitter, other periods, amplitudes and sizes; compound has pairs "
+        "of sub-motions at once for classes, before four backgrounds that all videos share",
     )
     train: int = Field(240, ge=1, description="training videos")
     test: int = Field(120, ge=1, description="test videos")
@@ -59,6 +63,11 @@ class Embedded(Frozen):
 def title(embedded: Embedded) -> str:
     """How tables name the set."""
     return f"embedded {embedded.set} ({embedded.domain})"
+
+
+def classes(embedded: Embedded) -> tuple[str, ...]:
+    """Names of the classes, by number."""
+    return tuple("+".join(pair) for pair in COMPOUNDS) if embedded.domain == "compound" else CLASSES
 
 
 def fingerprint(embedded: Embedded, training_only: bool = False) -> str:
@@ -145,7 +154,7 @@ def _render(embedded: Embedded, part: Path, on_progress: Callable[[int, int], No
         writer = csv.DictWriter(file, ["path", "label", "split", "group", "start", "stop"], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    meta = {"version": VERSION, "settings": embedded.model_dump(mode="json"), "classes": list(CLASSES)}
+    meta = {"version": VERSION, "settings": embedded.model_dump(mode="json"), "classes": list(classes(embedded))}
     (part / "meta.json").write_text(json.dumps(meta, indent=2) + "\n")
 
 
@@ -164,7 +173,7 @@ def _video(job: _Job) -> list[dict[str, str | int]]:
     from fima import video
 
     embedded, frames = job.embedded, job.embedded.frames
-    identity = [VERSION, embedded.seed, int(embedded.domain == "transfer"), int(job.split == "test"), job.number]
+    identity = [VERSION, embedded.seed, DOMAINS.index(embedded.domain), int(job.split == "test"), job.number]
     rng = np.random.default_rng(identity)
     if embedded.set == "stationary":
         labels, switch = [job.number % len(CLASSES)], frames
@@ -180,6 +189,10 @@ def _video(job: _Job) -> list[dict[str, str | int]]:
     camera = drawing.camera_path(frames, embedded.jitter * (1.4 if embedded.domain == "transfer" else 1), rng)
     theme = _theme(embedded, job.split, labels[0], rng)
     pixels, figure, others = drawing.draw(look, pose, camera, theme, embedded.distractors, embedded.domain, rng)
+    names = classes(embedded)
+    more: dict[str, Any] = {}  # period and phase of each stage's second sub-motion
+    if embedded.domain == "compound":
+        more = {"second": np.array([motion.second for motion in motions])}
     name = f"{job.split}_{job.number:05d}"
     path = job.folder / "videos" / f"{name}.mp4"
     video.write(path, pixels, crf=12)
@@ -195,12 +208,13 @@ def _video(job: _Job) -> list[dict[str, str | int]]:
         phase=np.array([motion.phase for motion in motions]),
         direction=np.array([motion.direction for motion in motions]),
         seed=np.array(identity),
+        **more,
     )
     stretches = [(0, frames)] if len(labels) == 1 else [(0, switch - FADE // 2), (switch + FADE // 2, frames)]
     return [
         {
             "path": f"videos/{name}.mp4",
-            "label": CLASSES[label],
+            "label": names[label],
             "split": job.split,
             "group": name,
             "start": a,

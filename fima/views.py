@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from fima import augment, clips, video
+from fima import augment, background, clips, video
 from fima.augment import Crop
 from fima.config import Augment, Clip, Settings
 from fima.datasets import Data, Record
@@ -32,7 +32,7 @@ class Draw(IntEnum):
     """What a stream of randomness is for. None is 0: numpy takes [seed] and [seed, 0] for one seed."""
 
     WINDOWS, SOURCE, TARGET, SOURCE_DIFFERENCE, TARGET_DIFFERENCE, SOURCE_PARTS, TARGET_PARTS = range(1, 8)
-    CLASSIFICATION, ORDER = 8, 9
+    CLASSIFICATION, ORDER, STATIC = 8, 9, 10
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Sample:
     boxes: Tensor  # [clips, 4] crops normalised to the original frame
     photometry: Tensor  # [views, 6]
     label: int
+    static: tuple[float, int] = (0.0, 0)  # weight and number of the frame blended over the source view
 
 
 class Footage:
@@ -162,7 +163,10 @@ class Pretraining(Dataset[Sample]):
         read = [views[0][0][0], views[1][0][0], *views[0][0][1:], *views[1][0][1:]]
         crops = [views[0][1][0], views[1][1][0], *views[0][1][1:], *views[1][1][1:]]
         boxes = torch.tensor([crop.box(height, width) for crop in crops])
-        return Sample(read, crops, boxes, torch.from_numpy(np.stack(drawn)), -1)
+        static = (0.0, 0)
+        if settings.augment.static:
+            static = background.draw_static(settings.augment, settings.clip.frames, rng(Draw.STATIC))
+        return Sample(read, crops, boxes, torch.from_numpy(np.stack(drawn)), -1, static)
 
 
 class Classification(Dataset[Sample]):
@@ -255,7 +259,7 @@ class _Packed:
 
     pixels: Tensor
     shapes: list[list[torch.Size]]  # per sample, per clip
-    others: list[tuple[list[Crop], NDArray[np.float32], NDArray[np.float32], int]]
+    others: list[tuple[list[Crop], NDArray[np.float32], NDArray[np.float32], int, tuple[float, int]]]
 
     @staticmethod
     def of(batch: list[Sample | video.VideoError]) -> _Packed | video.VideoError:
@@ -266,7 +270,7 @@ class _Packed:
         return _Packed(
             torch.cat([clip.reshape(-1) for sample in samples for clip in sample.clips]),
             [[clip.shape for clip in sample.clips] for sample in samples],
-            [(part.crops, part.boxes.numpy(), part.photometry.numpy(), part.label) for part in samples],
+            [(part.crops, part.boxes.numpy(), part.photometry.numpy(), part.label, part.static) for part in samples],
         )
 
     def samples(self) -> list[Sample]:
@@ -279,8 +283,9 @@ class _Packed:
                 torch.from_numpy(boxes),
                 torch.from_numpy(photometry),
                 label,
+                static,
             )
-            for shapes, (crops, boxes, photometry, label) in zip(self.shapes, self.others, strict=True)
+            for shapes, (crops, boxes, photometry, label, static) in zip(self.shapes, self.others, strict=True)
         ]
 
 
@@ -404,7 +409,8 @@ def pretraining_views(
     views = {"source_box": boxes[:, 0], "target_box": boxes[:, 1]}
     rgb = pixels(samples, slice(0, 2), footage, size, device)
     for i, name in enumerate(("source", "target")):
-        views[name] = augment.photometry(rgb[:, i], drawn[:, i])
+        shown = _on_backgrounds(samples, rgb[:, i], settings.augment) if name == "source" else rgb[:, i]
+        views[name] = augment.photometry(shown, drawn[:, i])
         if settings.uses("vd", "pix"):
             moved = augment.difference(rgb[:, i], scaling)
             views[f"{name}_difference"] = augment.photometry(moved, drawn[:, 2 + i], low)
@@ -415,3 +421,15 @@ def pretraining_views(
         parts = augment.photometry(moved, drawn[:, -count:].flatten(0, 1), low).unflatten(0, (len(samples), count))
         views["source_parts"], views["target_parts"] = parts[:, : count // 2], parts[:, count // 2 :]
     return views
+
+
+def _on_backgrounds(samples: list[Sample], clips: Tensor, chosen: Augment) -> Tensor:
+    """RGB clips [B, 3, T, S, S] in [0, 1] as BE and FAME change them, where they are on."""
+    if chosen.kept < 1:
+        clips = background.merge(clips, chosen.kept)
+    if chosen.static:
+        weight, frame = (
+            torch.tensor(part, device=clips.device) for part in zip(*(s.static for s in samples), strict=True)
+        )
+        clips = background.blend(clips, weight, frame)
+    return clips

@@ -18,7 +18,7 @@ from fima import compute, distributed, views
 from fima.config import Settings
 from fima.datasets import Data, Record, usable
 from fima.evaluate import linear
-from fima.evaluate.features import Features, chunks, uniform_features
+from fima.evaluate.features import Features, chunks, per_video, uniform_features
 from fima.synthetic import CLASSES
 
 Change = Callable[[Tensor, np.random.Generator], Tensor]  # a clip [3, T, H, W] to one of the same shape
@@ -125,15 +125,24 @@ def motion(backbone: nn.Module, settings: Settings, data: Data, count: int, seed
         seed: of the probe's quarter and of the order of frames.
 
     Returns:
-        top1 in percent as "normal", "shuffled", "frozen", and "chance" (the most frequent test class), number of test
-        "videos", as plain JSON data.
+        top1 in percent as "normal", "shuffled", "frozen"; the points lost as "order" (normal - shuffled) and "motion"
+        (normal - frozen); "chance" (the most frequent test class), number of test "videos", and what each of them came
+        to "per_video", as plain JSON data.
     """
     changes: dict[str, Change | None] = {"normal": None, "shuffled": shuffled, "frozen": frozen}
     tests = {name: encode(backbone, settings, data, "test", count, change, seed) for name, change in changes.items()}
     found = probe(encode(backbone, settings, data, "train", count), tests, seed)
     labels = tests["normal"].labels
     top1 = {name: _percent(predicted == labels) for name, predicted in found.items()}
-    return {**top1, "chance": _most_frequent(labels), "videos": len(labels)}
+    lost = {"order": top1["normal"] - top1["shuffled"], "motion": top1["normal"] - top1["frozen"]}
+    right = {name: (predicted == labels).tolist() for name, predicted in found.items()}
+    return {
+        **top1,
+        **lost,
+        "chance": _most_frequent(labels),
+        "videos": len(labels),
+        "per_video": per_video(right, tests["normal"].groups.tolist()),
+    }
 
 
 def background(
@@ -155,7 +164,8 @@ def background(
     Returns:
         top1 in percent: "plain" of a probe fitted and tested on backgrounds that say nothing; "unrelated" and "swapped"
         of the one fitted on telling backgrounds. "lured": percent of the swapped test videos that are given the class
-        that their background tells, of those whose own class is another. "chance" and "videos" as in `motion`.
+        that their background tells, of those whose own class is another. "chance", "videos" and "per_video" (not of
+        "lured") as in `motion`.
 
     Raises:
         ValueError: the videos are not embedded ones, or their backgrounds tell the class already.
@@ -180,7 +190,14 @@ def background(
     labels, told = swapped.labels, told_class(swapped)
     top1 = {name: _percent(predicted == labels) for name, predicted in {**fair, **biased}.items()}
     lured = _percent(biased["swapped"][told != labels] == told[told != labels])
-    return {**top1, "lured": lured, "chance": _most_frequent(labels), "videos": len(labels)}
+    right = {name: (predicted == labels).tolist() for name, predicted in {**fair, **biased}.items()}
+    return {
+        **top1,
+        "lured": lured,
+        "chance": _most_frequent(labels),
+        "videos": len(labels),
+        "per_video": per_video(right, swapped.groups.tolist()),
+    }
 
 
 def told_class(test: Encoded) -> NDArray[np.int64]:

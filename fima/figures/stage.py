@@ -15,12 +15,13 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from fima import augment, backbones, compute, loop
-from fima.config import Settings
+from fima.config import Loss, Settings
 from fima.datasets import Data
 from fima.figures.scenes import Scenes
 from fima.model import FIMA
 
 RANDOM = "random encoder"
+MOTION: tuple[Loss, ...] = ("vd", "pix", "fra")  # losses that see frame differences
 WORDS = {"vv": "VV", "vd": "VD", "pix": "Pix", "fra": "Fra"}
 SLICE = 16  # clips encoded together: what fits beside I3D at 224
 
@@ -60,6 +61,11 @@ class Stage:
         _, *grid = backbones.feature_shape(settings.backbone, settings.clip.frames, settings.augment.size)
         time, height, width = grid
         return time, height, width
+
+    def scaled(self, difference: Literal["half", "raw"]) -> Stage:
+        """The same stage with another scaling of frame differences."""
+        augment = self.settings.augment.model_copy(update={"difference": difference})
+        return replace(self, settings=self.settings.model_copy(update={"augment": augment}))
 
     @torch.no_grad()
     def features(self, scenes: Scenes, modality: Modality = "rgb", encoder: Which = "query") -> Tensor:
@@ -127,7 +133,8 @@ def load_all(folders: Sequence[Path], statistics: Statistics = "own") -> list[St
     """Stages to be drawn side by side, labels made distinct by seed or folder.
 
     The first one's videos are drawn for all, so that their views and feature maps must have one size. An untrained
-    stage knows of no views: it takes those of the first trained one.
+    stage knows of no views: it takes those of the first trained one. A stage that was trained without motion knows no
+    scaling of frame differences: it takes that of the first one that has one.
 
     Raises:
         ValueError: a folder is no finished stage, or sizes differ.
@@ -139,6 +146,9 @@ def load_all(folders: Sequence[Path], statistics: Statistics = "own") -> list[St
         replace(stage, settings=stage.settings.model_copy(update=seen)) if stage.label == RANDOM else stage
         for stage in stages
     ]
+    moved = next((stage.settings.augment.difference for stage in stages if stage.settings.uses(*MOTION)), None)
+    if moved is not None:
+        stages = [stage if stage.settings.uses(*MOTION) else stage.scaled(moved) for stage in stages]
     for stage in stages:
         one, other = ((s.settings.augment.size, s.settings.clip.frames, s.grid) for s in (first, stage))
         if one != other:

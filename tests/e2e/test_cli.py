@@ -92,17 +92,17 @@ def test_nothing_runs_twice_and_the_report_is_the_same_to_the_byte(undisturbed: 
     assert tables(undisturbed / "again") == before
 
 
-def test_all_thirteen_studies_end_with_a_table(tmp_path: Path) -> None:
+def test_all_sixteen_studies_end_with_a_table(tmp_path: Path) -> None:
     code, _, err = call(tmp_path, "run", "all", "--profile", "debug", "--no-mlflow", "--metrics", "lin/ucf101")
     assert code == 0, err
-    assert "46 rows need 28 distinct pre-trainings per seed" in err
+    assert "54 rows need 30 distinct pre-trainings per seed" in err
     folder = tmp_path / "reports/debug"
     written = {path.name: {file.name for file in path.iterdir()} for path in folder.iterdir() if path.is_dir()}
-    assert len(written) == 13
+    assert len(written) == 16
     assert {frozenset(files) for files in written.values()} == {frozenset(FILES), frozenset(FILES | CURVE)}
     assert {path.name for path in folder.iterdir() if path.is_file()} == {"results.jsonl", "report.tex", "claims.md"}
     rows = [json.loads(path.read_text())["rows"] for path in tmp_path.glob("reports/debug/*/table.json")]
-    assert sum(map(len, rows)) == 46
+    assert sum(map(len, rows)) == 54
     assert all(cell["n"] == 1 for table in rows for row in table for cell in row["cells"].values())
 
 

@@ -147,6 +147,7 @@ OTHERS: dict[str, Any] = {
     "augment.size": 20, "augment.scale_min": 0.9, "augment.scale_max": 0.3, "augment.flip": 1, "augment.grayscale": 1,
     "augment.jitter": 0, "augment.brightness": 0.1, "augment.contrast": 0.1, "augment.saturation": 0.1,
     "augment.hue": 0.5, "augment.blur": 0, "augment.blur_min": 1, "augment.blur_max": 1, "augment.difference": "raw",
+    "augment.static": 0.9, "augment.kept": 0.4,
     "backbone.name": "r3d", "backbone.weights": "weights.pt",
     "projector.hidden": 7, "projector.width": 4,
     "decoder.depth": 1, "decoder.width": 12, "decoder.heads": 4, "decoder.shared": False, "decoder.dropout": 0.5,

@@ -49,7 +49,9 @@ def test_commands_parse(command: str) -> None:
     with found.make_context(name, words) as context:  # refuses what is no option
         for word in context.params.get("words") or []:
             if "=" not in word and word != "all":
-                found_file = sweep.find_sweep(word) if name == "sweep" else spec.find_study(word)
+                study, colon, row = word.partition(":")  # a row of a study, to be drawn
+                found_file = sweep.find_sweep(word) if name == "sweep" else spec.find_study(study)
+                assert not colon or row in {one.label for one in spec.load_study(study).rows}
                 assert found_file.is_file()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import re
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 from ablations import code, plots, publish, render, report, verdicts
+from ablations.literature import Line, Literature
 from ablations.spec import Claim
 from ablations.table import REDUCED, Cell, Column, Row, Table, mark_best
 from fima.config import Settings
@@ -309,6 +311,53 @@ def test_drafts_of_killed_writers_are_removed(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FILES)
 
 
+# --- the literature
+
+
+def cited() -> Table:
+    """A row that stands for a printed line, and two lines more, one of them with a hostile name."""
+    lines = (
+        Line("0.5", "I3D", 16, 224, "UCF101", {"lin/ucf101": 73.1, "ft/ucf101": 83}, "reproduced", "0.5"),
+        Line("0.5", "R(2+1)D", 16, 112, "Kinetics-400", {"lin/ucf101": 72.25}),
+        Line("A_b & |c|", "R3D-18", None, None, "UCF101", {"ft/ucf101": 66.3}),
+    )
+    columns = (("lin/ucf101", "linear probe, top-1 %, UCF101"), ("ft/ucf101", "fine-tuning, top-1 %, UCF101"))
+    return small(literature=Literature(columns, lines))
+
+
+def test_printed_lines_stand_below_the_rows_and_say_that_they_are_cited() -> None:
+    shown = render.markdown(cited())
+    head, *lines = [line for line in shown.splitlines() if line.startswith("| ") and line.count("|") > 8][:4]
+    assert head.startswith(
+        "| method | backbone | frames | resolution | pre-trained on | linear probe, top-1 %, UCF101 |"
+    )
+    assert lines == [
+        "| 0.5 | I3D | 16 | 224 | UCF101 | 73.1 | 83.0 | row “0.5” above; reproduced |",
+        "| 0.5 | R(2+1)D | 16 | 112 | Kinetics-400 | 72.25 | – | cited |",
+        r"| A_b & \|c\| | R3D-18 | – | – | UCF101 | – | 66.3 | cited |",
+    ]
+    assert "Cited, not run: what the paper prints:" in shown
+    tex = render.latex(cited())
+    assert tex.count(r"\begin{tabular}") == 2 and r"\textit{72.25} & \textit{--} & \textit{cited} \\" in tex
+    assert r"A\_b \& \textbar{}c\textbar{}" in tex and "0.5 & I3D & 16 & 224 & UCF101 & 73.1 & 83.0 &" in tex
+    terminal = render.text(cited())
+    assert "0.5        R(2+1)D   16      112         Kinetics-400    72.25       –          cited" in terminal
+
+
+def test_printed_lines_in_csv_and_json_bear_their_recipe_and_no_measurement() -> None:
+    rows = list(csv.DictReader(line for line in render.as_csv(cited()).splitlines() if not line.startswith("#")))
+    assert {row["cited"] for row in rows[:3]} == {"0"}
+    assert [(row["row"], row["metric"], row["paper"], row["pretrain"], row["here"]) for row in rows[3:]] == [
+        ("0.5", "lin/ucf101", "73.1", "UCF101", "0.5"), ("0.5", "ft/ucf101", "83", "UCF101", "0.5"),
+        ("0.5", "lin/ucf101", "72.25", "Kinetics-400", ""), ("A_b & |c|", "ft/ucf101", "66.3", "UCF101", ""),
+    ]  # fmt: skip
+    assert all((row["cited"], row["n"], row["mean"], row["values"]) == ("1", "0", "", "") for row in rows[3:])
+    found = json.loads(render.as_json(cited()))["literature"]
+    assert found["lines"][1]["paper"] == {"lin/ucf101": 72.25} and found["lines"][2]["frames"] is None
+    assert "literature" not in json.loads(render.as_json(small()))
+    assert render.as_csv(small()).count("cited") == 0
+
+
 # --- from a plan and a store
 
 
@@ -394,6 +443,7 @@ def built(plan: Any, results: Mapping[str, dict[str, Any]], failed: Mapping[str,
     return table
 
 
+KEYS = ("top1", "R1", "R5", "R10", "R20")  # of results
 LINEAR = {"top1": 40.0, "videos": 60, "classes": 6, "protocol": "logistic, 3 clips"}
 
 
@@ -574,17 +624,18 @@ def test_every_study_of_the_repository_has_a_report(tmp_path: Path) -> None:
     made = plan.build(studies, spec.load_profile("debug"), seeds=(0, 1))
     store = Store(tmp_path / "runs")
     for i, stage in enumerate(made.stages.values()):
-        found = cost(60.0 + i, "cpu") if stage.kind == "pretrain" else LINEAR | {"top1": 30.0 + i % 9}
+        found = cost(60.0 + i, "cpu") if stage.kind == "pretrain" else LINEAR | dict.fromkeys(KEYS, 30.0 + i % 9)
         store.prepare(stage)
         store.finish(stage.uid, found)
     tables = report.build(made, store)
     assert [table.study for table in tables] == [study.study for study in studies]
-    assert sum(len(table.rows) for table in tables) == 46
+    assert sum(len(table.rows) for table in tables) == 46 + 8
     for table, study in zip(tables, studies, strict=True):
         assert table.measured and not table.failures
         assert f"studies/{study.path.name} --profile debug --seeds 0,1" in table.command
         assert len(table.verdicts) == len(study.claims)
-        assert "–" not in "".join(body(render.latex(table)))
+        if table.literature is None or study.study == "table6_retrieval":  # not all is printed
+            assert "–" not in "".join(body(render.latex(table)))
         assert render.markdown(table).count("(default)") <= 1
         json.loads(render.as_json(table))
 

@@ -15,6 +15,7 @@ from ablations.located import parse
 from ablations.spec import SpecError
 from fima.config import Settings
 
+CITED = "cited:\n  - {label: X, backbone: I3D, frames: 16, pretrain: UCF101, paper: {lin/ucf101: 50}}"
 STUDY = """\
 study: mine
 title: My study
@@ -100,6 +101,12 @@ def test_a_study_is_read(tmp_path: Path) -> None:
         ("study: mine\n", "", 1, ["a study needs study"]),
         ("  - {label: b", "\t- {label: b", 7, ["a tab; YAML is indented with spaces"]),
         ("title: My study", "title: My study\nlabel: x", 3, ["neither"]),
+        ("title: My study", f"title: My study\n{CITED}\n{CITED[7:]}", 5, ["X with I3D on UCF101 is cited in line 4"]),
+        ("title: My study", f"title: My study\n{CITED.replace('lin', 'ft')}", 4, ["ft/ucf101 is not among the"]),
+        ("title: My study", f"title: My study\n{CITED.replace('16', '1.5')}", 4, ["frames must be a whole number"]),
+        ("title: My study", f"title: My study\n{CITED.replace('frames', 'frame')}", 4, ["Did you mean frames?"]),
+        ("title: My study", f"title: My study\n{CITED.replace('X', 'a')}", 8,
+         ["the row a takes its printed numbers from `cited`; remove its paper"]),
     ],
 )  # fmt: skip
 def test_each_mistake_is_one_line_at_its_place(
@@ -304,7 +311,7 @@ def test_overrides_reach_data_and_protocols(tmp_path: Path) -> None:
         "finetune.optim.lr=1e-3",
         "retrieval.clips=9",
     )
-    assert [out.data[role].limit for role in spec.ROLES] == [5, 5, 2]
+    assert [out.data[role].limit for role in spec.ROLES] == [5, 5, 2, 5]
     assert out.data["pretrain"].embedded.train == 20 and out.data["ucf101"].embedded.train == 16
     assert out.linear["ucf101"].clips == out.linear["hmdb51"].clips == 7
     assert out.finetune["hmdb51"].dropout == 0.1 and out.finetune["ucf101"].dropout == 0.5
@@ -327,7 +334,7 @@ def test_roots_go_to_the_roles_they_name(tmp_path: Path) -> None:
 
     def roots(*given: str, overrides: tuple[str, ...] = ()) -> list[Path | None]:
         out = spec.resolve(study, study.rows[0], spec.apply_roots(profile, given), overrides)
-        return [out.data[role].root for role in spec.ROLES]
+        return [out.data[role].root for role in spec.ROLES[:3]]
 
     inside, own = tmp_path / "UCF101", tmp_path / "own"
     assert roots() == [None, None, None]

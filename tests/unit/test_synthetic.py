@@ -317,10 +317,11 @@ def test_sub_motions_are_balanced(two_stage: list[Film]) -> None:
         assert sorted(label for pair in pairs[at : at + 3] for label in pair) == list(range(6))
 
 
-@pytest.mark.parametrize("domain", DOMAINS)
+@pytest.mark.parametrize("domain", drawing.DOMAINS)
 def test_one_frame_does_not_give_the_class_away_and_motion_does(domain: str) -> None:
     """But for spin: a figure upside down spins, whatever else it does."""
-    still = [label for label, name in enumerate(CLASSES) if name != "spin"]
+    names = synthetic.classes(Embedded(domain=domain))
+    still = [label for label, name in enumerate(names) if name != "spin"]
 
     def features(seeds: range) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         frame, motion, labels = [], [], []
@@ -339,8 +340,41 @@ def test_one_frame_does_not_give_the_class_away_and_motion_does(domain: str) -> 
     test_frame, test_motion, test_labels = features(range(300, 500))
     by_frame = KNeighborsClassifier(15).fit(frame, labels).score(test_frame, test_labels)
     by_motion = KNeighborsClassifier(15).fit(motion, labels).score(test_motion, test_labels)
-    assert by_frame == pytest.approx(1 / 5, abs=0.05)  # four deviations of 1000 guesses
+    assert by_frame == pytest.approx(1 / len(still), abs=0.05)  # four deviations of 1000 guesses
     assert by_motion > 0.95
+
+
+def test_a_compound_is_two_sub_motions_at_once() -> None:
+    parts = {"horizontal": "x", "vertical": "y", "rocking": "angle", "arms": "left"}
+    assert len(drawing.COMPOUNDS) == len(CLASSES) == len(set(drawing.COMPOUNDS)) == 6
+    for label, pair in enumerate(drawing.COMPOUNDS):
+        pose, motion, _ = pose_of(label, label, "compound", frames=200)
+        assert motion.second is not None
+        periods = dict(zip(pair, (motion.period, motion.second[0]), strict=True))
+        for name, part in parts.items():
+            values = getattr(pose, part)
+            if name in periods:
+                turns = np.abs(np.diff(np.sign(np.diff(values)))).sum() / 2
+                assert turns == pytest.approx(2 * 200 / periods[name], abs=2)
+            else:
+                assert np.ptp(values) < 1e-9
+        assert np.ptp(pose.scale) < 1e-9
+
+
+def test_compounds_share_four_backgrounds_and_others_share_none() -> None:
+    for domain, count in (("source", 40), ("transfer", 40), ("compound", drawing.POOLS)):
+        rng = np.random.default_rng(0)
+        assert len({drawing.background(32, None, domain, rng).tobytes() for _ in range(40)}) == count
+
+
+def test_a_rendered_compound_has_its_names_and_both_motions_beside_it(tmp_path: Path) -> None:
+    chosen = Embedded(set="stationary", domain="compound", train=6, test=1, size=32)
+    folder = synthetic.render(chosen, tmp_path)
+    found = films(folder, "train")
+    assert [film.rows[0]["label"] for film in found] == list(synthetic.classes(chosen))
+    assert json.loads((folder / "meta.json").read_text())["classes"] == list(synthetic.classes(chosen))
+    assert {film.truth["second"].shape for film in found} == {(1, 2)}
+    assert {int(film.truth["seed"][2]) for film in found} == {2}
 
 
 def tint(film: Film) -> np.ndarray[Any, Any]:

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from fima import augment, clips, datasets, video, views
+from fima import augment, background, clips, datasets, video, views
 from fima.config import Augment, Clip, Loss, Settings
 from fima.datasets import Data, Record
 
@@ -69,6 +69,7 @@ def same(one: views.Sample, other: views.Sample) -> bool:
     return (
         one.crops == other.crops
         and torch.equal(one.photometry, other.photometry)
+        and one.static == other.static
         and torch.equal(one.boxes, other.boxes)
         and all(torch.equal(a, b) for a, b in zip(one.clips, other.clips, strict=True))
     )
@@ -148,7 +149,7 @@ def test_every_clip_of_a_sample_is_drawn_on_its_own(records: list[Record]) -> No
 
 def test_workers_and_resuming_change_no_sample(records: list[Record]) -> None:
     data = data_of(decoded="stream")
-    dataset = dataset_of(records, "vv", "fra", data=data)
+    dataset = dataset_of(records, "vv", "fra", data=data, augment={**SETTINGS["augment"], "static": 0.3})
     keys = list(views.training_keys(6, 2, 5, 0))
     whole = list(views.batches(dataset, keys, dataset.footage, 0))
     rest = list(views.training_keys(6, 2, 5, 0, start=3))
@@ -281,6 +282,28 @@ def test_a_batch_is_its_videos_one_by_one_whatever_their_size(records: list[Reco
     alone = [views.pretraining_views([sample], dataset.settings, dataset.footage, CPU) for sample in samples]
     for name, tensor in together.items():
         torch.testing.assert_close(tensor, torch.cat([single[name] for single in alone]), msg=name)
+
+
+@pytest.mark.parametrize("chosen", [{"static": 0.5}, {"kept": 0.5}, {"static": 0.5, "kept": 0.5}])
+def test_backgrounds_of_source_views_alone_are_changed(records: list[Record], chosen: dict[str, float]) -> None:
+    """BE and FAME: crops, colours, differences and the target view stay what they were."""
+    plain = dataset_of(records, "vv", "vd")
+    dataset = dataset_of(records, "vv", "vd", augment={**SETTINGS["augment"], **chosen})
+    samples = [dataset[(0, number)] for number in range(3)]
+    before = [plain[(0, number)] for number in range(3)]
+    assert all(same(a, replace(b, static=a.static)) for a, b in zip(samples, before, strict=True))
+    assert ("static" in chosen) == (len({sample.static for sample in samples}) == 3)
+    usual = views.pretraining_views(before, plain.settings, plain.footage, CPU)
+    found = views.pretraining_views(samples, dataset.settings, dataset.footage, CPU)
+    assert {name for name in usual if not torch.equal(usual[name], found[name])} == {"source"}
+    rgb = views.pixels(samples, slice(0, 1), dataset.footage, dataset.settings.augment.size, CPU)[:, 0]
+    if "kept" in chosen:
+        rgb = background.merge(rgb, 0.5)
+    if "static" in chosen:
+        weight, frame = zip(*(sample.static for sample in samples), strict=True)
+        rgb = background.blend(rgb, torch.tensor(weight), torch.tensor(frame))
+    drawn = torch.stack([sample.photometry[0] for sample in samples])
+    torch.testing.assert_close(found["source"], augment.photometry(rgb, drawn))
 
 
 # --- one batch ahead
