@@ -250,7 +250,9 @@ class Mirror:
         from mlflow.entities import Metric, RunTag
 
         made = result.get("environment", {})
-        tags = {name: str(made[name]) for name in ("device", "threads", "torch", "python", "cpu") if name in made}
+        tags = {
+            name: str(made[name]) for name in ("device", "devices", "threads", "torch", "python", "cpu") if name in made
+        }
         if "commit" in made:
             tags["git"] = git(made)
         if status.error:

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ablations.engine import environment
 from ablations.ledger import Entry, Ledger
 from ablations.mirror import Mirror, git
+from ablations.provenance import environment
 from ablations.store import Store
 
 if TYPE_CHECKING:
