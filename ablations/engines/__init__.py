@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ablations.engines.protocol import Engine
     from ablations.store import Store
 
-NAMES = ("local",)  # and Ray and Slurm, which are to come
+NAMES = ("local", "ray", "slurm")
 LIBRARIES = {"ray": "ray", "slurm": "submitit"}  # engine, and extra of the package -> what it imports
 
 
