@@ -188,7 +188,7 @@ def invocations(plan: Plan, command: str | None = None) -> dict[str, Entry]:
 
 def reason(error: Exception) -> str:
     """An exception in one short line."""
-    text = " ".join(str(error).split()).partition(" [SQL")[0]
+    text = " ".join(str(error).split()).partition(" [SQL")[0].partition(" (Background on this error")[0]
     for known in ("Connection refused", "Name or service not known", "timed out", "No route to host"):
         if known in text:
             return known

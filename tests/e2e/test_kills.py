@@ -60,7 +60,7 @@ def test_killed_at_random_it_ends_with_the_same_reports(
     whole, cut, chance, struck = tmp_path / "whole", tmp_path / "cut", random.Random(6), []
     for folder in (whole, cut):
         folder.mkdir()
-    code, _, err = call(whole, *command(words))
+    code, _, err = call(whole, *command(words), seconds=1500)
     assert code == 0, err
     while len(struck) < kills:
         with started(cut, *command(words)) as process:
@@ -70,7 +70,7 @@ def test_killed_at_random_it_ends_with_the_same_reports(
                 struck += [victim] if victim else []
         if victim is None:
             break
-    code, _, err = call(cut, *command(words))
+    code, _, err = call(cut, *command(words), seconds=1500)
     assert code == 0, err
     print(struck)
     assert struck
