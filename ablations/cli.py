@@ -113,7 +113,8 @@ def run(
             "-j",
             min=1,
             metavar="N",
-            help="Stages side by side; the cores are shared out evenly. Default: as many as --devices, else 1.",
+            help="Stages side by side; the cores are shared out evenly. Default: as many as --devices are enough for, "
+            "else 1; on Slurm all that are ready, on Ray as many as its cards are enough for.",
             show_default=False,
         ),
     ] = None,
@@ -143,7 +144,7 @@ def run(
         str | None,
         typer.Option(
             "--address",
-            metavar="ray://HOST|auto",
+            metavar="HOST:PORT|auto",
             help="Of the Ray cluster, whose machines must see the store's folder. Default: RAY_ADDRESS, else a Ray of "
             "this machine.",
             show_default=False,

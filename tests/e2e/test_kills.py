@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -50,6 +51,19 @@ def strike(process: subprocess.Popen[str], store: Store, chance: random.Random, 
     return "the command"
 
 
+def untimed(reports: Path) -> dict[str, bytes]:
+    """Reports without the study of costs, whose numbers are seconds and bytes, and without what all studies share.
+
+    The commit is left out of them, which may change while the long test runs.
+    """
+    timed = ("table11_cost/", "claims.md", "report.tex")
+    found = {name: content for name, content in tables(reports).items() if not any(word in name for word in timed)}
+    return {
+        name: re.sub(rb'[0-9a-f]{12}\+dirty|\b[0-9a-f]{12}\b|"dirty": \w+', b"", content)
+        for name, content in found.items()
+    }
+
+
 @pytest.mark.parametrize(
     ("words", "kills", "most"),
     [pytest.param(ONE, 3, 1.5, id="one study"), pytest.param(EVERY, 10, 8.0, id="thirteen", marks=LONG)],
@@ -75,7 +89,7 @@ def test_killed_at_random_it_ends_with_the_same_reports(
     print(struck)
     assert struck
     assert results(cut / "runs") == results(whole / "runs")
-    assert tables(cut / "reports") == tables(whole / "reports")
+    assert untimed(cut / "reports") == untimed(whole / "reports")
     assert not list((cut / "runs").glob("*/.*"))
 
 
