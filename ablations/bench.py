@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ablations import estimate, spec
-from ablations.engine import SPINS, environment
+from ablations.engines.local import SPINS
+from ablations.provenance import environment
 from ablations.store import Store, read_json, write_json
 from fima.datasets import cores
 

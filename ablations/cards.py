@@ -1,4 +1,4 @@
-"""Which CUDA cards the stages of a run are given: `--devices`."""
+"""Which CUDA cards the stages of a run are given: `--devices` and `--devices-per-run`."""
 
 from __future__ import annotations
 
@@ -25,3 +25,23 @@ def chosen(text: str) -> tuple[int, ...]:
             there = "only card 0" if count == 1 else f"cards 0 to {count - 1}"
             raise ValueError(f"--devices {text}: there is no card {number}; torch sees {there}")
     return numbers
+
+
+def all_of_them() -> tuple[int, ...]:
+    """Numbers of the CUDA cards of this machine; none where it has none."""
+    import torch
+
+    return tuple(range(torch.cuda.device_count())) if torch.cuda.is_available() else ()
+
+
+def check(cards: tuple[int, ...], jobs: int, per_run: int) -> None:
+    """Stages that are trained on several cards must not share one; on the CPU they may.
+
+    Raises:
+        ValueError: there are fewer cards than the stages side by side need.
+    """
+    if per_run > 1 and cards and jobs * per_run > len(cards):
+        has = f"there {'is' if len(cards) == 1 else 'are'} {len(cards)}"
+        raise ValueError(
+            f"--jobs {jobs} x --devices-per-run {per_run} need {jobs * per_run} cards, and {has}: lower one"
+        )

@@ -113,7 +113,8 @@ def run(
             "-j",
             min=1,
             metavar="N",
-            help="Stages side by side; the cores are shared out evenly. Default: as many as --devices, else 1.",
+            help="Stages side by side; the cores are shared out evenly. Default: as many as --devices are enough for, "
+            "else 1; on Slurm all that are ready, on Ray as many as its cards are enough for.",
             show_default=False,
         ),
     ] = None,
@@ -123,6 +124,39 @@ def run(
             "--devices",
             metavar="0,1",
             help="CUDA cards, one for each stage side by side; more --jobs share them in turns. Default: all cards.",
+            show_default=False,
+        ),
+    ] = None,
+    devices_per_run: Annotated[
+        int,
+        typer.Option(
+            "--devices-per-run",
+            min=1,
+            metavar="K",
+            help="Train each pre-training on K cards of its own (torchrun, DDP), or by K processes on the CPU. The "
+            "batch is shared out; BatchNorm's statistics are each device's own, and the table says how many.",
+        ),
+    ] = 1,
+    engine: Annotated[
+        str, typer.Option("--engine", metavar="local|ray|slurm", help="Where stages run: here, or on a cluster.")
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address",
+            metavar="HOST:PORT|auto",
+            help="Of the Ray cluster, whose machines must see the store's folder. Default: RAY_ADDRESS, else a Ray of "
+            "this machine.",
+            show_default=False,
+        ),
+    ] = None,
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--slurm",
+            metavar="KEY=VALUE",
+            help="For submitit: partition, time (minutes), gpus_per_node, cpus_per_task, mem, account, ... "
+            "cluster=local tries it on this machine. Repeatable.",
             show_default=False,
         ),
     ] = None,
@@ -160,50 +194,25 @@ def run(
     Every table on four cards, with a second chance for what a full card or disk broke off:
       [dim]fima-ablate run all --profile ucf101-i3d --data-root DIR --devices 0,1,2,3 --retry-failed 1[/]
 
+    The same on a Slurm cluster, each pre-training on two cards; stages go on where a time limit cut them:
+      [dim]fima-ablate run all --profile ucf101-i3d --data-root DIR --engine slurm --devices-per-run 2
+      --slurm partition=gpu --slurm time=1440 --slurm cpus_per_task=16[/]
+
     Exit code: 0 all done; 1 some stage failed, the others ran (not with --fail-fast) and
     the table shows what there is; 2 bad input.
     """
     if not words or all("=" in word for word in words):
         raise ValueError("name a study, such as studies/table3d_beta.yaml, or `all`; `fima-ablate list` shows them")
-    from ablations import cards
-
-    chosen = cards.chosen(devices) if devices is not None else ()
-    planned = _plan(words, profile, data_root, seeds, metrics)
     from rich.console import Console
 
-    from ablations import engine, prepare
-    from ablations.store import Store
+    from ablations import running
 
-    console = Console(stderr=True)
-    for line in planned.lines():
-        console.print(line, highlight=False, soft_wrap=True)
-    for option, folder in (("--store", store), ("--reports", reports)):
-        prepare.writable(option, folder)
-    truth = Store(store.resolve())
-    prepare.render(planned, console)
-    prepare.index(planned, console)
-    tracker = _tracker(truth, planned) if track else None
-    try:
-        outcome = engine.run(
-            planned,
-            truth,
-            jobs=jobs or len(chosen) or 1,
-            workers=workers,
-            console=console,
-            on_finished=tracker.stage_finished if tracker else None,
-            retries=retry_failed,
-            fail_fast=fail_fast,
-            cards=chosen,
-        )
-        paths = _report(planned, truth, reports)
-    finally:
-        if tracker:
-            tracker.close()
-    if tracker:
-        tracker.attach(paths)
-    for lines in outcome.lines():
-        console.print(lines, highlight=False, soft_wrap=True)
-    if outcome.failed:
+    planned = _plan(words, profile, data_root, seeds, metrics)
+    asked = running.Asked(
+        jobs, devices, devices_per_run, engine, address, tuple(slurm or ()), retry_failed, fail_fast, workers, store,
+        reports, track, command=shlex.join(["fima-ablate", *sys.argv[1:]]),
+    )  # fmt: skip
+    if not running.conduct(asked, planned, Console(stderr=True), _report):
         raise typer.Exit(FAILED)
 
 

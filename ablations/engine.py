@@ -1,28 +1,21 @@
-"""Runs the stages of a plan in processes of their own, side by side, each after those that it needs."""
+"""Runs the stages of a plan side by side, each after those that it needs: order, caching, retries, failures.
+
+Where a stage executes is the business of `ablations.engines`.
+"""
 
 from __future__ import annotations
 
-import functools
-import importlib.metadata
-import multiprocessing
 import os
-import platform
-import signal
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import connection, forkserver
-from multiprocessing.context import ForkServerProcess
-from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ablations import code, worker
+from ablations import provenance, worker
 from ablations.display import Display, span
+from ablations.engines.local import Local
+from ablations.engines.protocol import End, Engine, Handle
 from ablations.store import Busy, Store
-from fima.datasets import cores
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,19 +23,6 @@ if TYPE_CHECKING:
     from ablations.plan import Plan, Stage
 
 EXECUTE = "ablations.stages:execute"
-# Loaded once by the fork server, from which each stage starts in milliseconds. What cannot be imported is left out.
-PRELOAD = [
-    "torch",
-    "torch._dynamo",
-    "torch.utils.flop_counter",
-    "fima.pretrain",
-    "fima.evaluate.features",
-    "fima.evaluate.classifier",
-    "sklearn.linear_model",
-]
-# Rounds that an idle OpenMP thread waits awake. The default of 300,000 made a step on two cores 4 times slower beside
-# one other busy process; this many made it 2 times slower, and cost 10 % on a quiet machine.
-SPINS = os.environ.get("GOMP_SPINCOUNT", "1000")
 TICK = 0.2  # seconds between looks at what runs
 OTHERS = 0.5  # seconds between looks at what another fima-ablate runs
 
@@ -86,6 +66,8 @@ def run(
     retries: int = 0,
     fail_fast: bool = False,
     cards: Sequence[int] = (),
+    devices: int = 1,
+    engine: Engine | None = None,
 ) -> Outcome:
     """Run what of a plan is not done.
 
@@ -105,7 +87,10 @@ def run(
         execute: "module:function" that runs a stage.
         retries: times that this call tries a failed stage again, from its checkpoint, before it counts as failed.
         fail_fast: after the first failure start no other stage; what runs goes on to its end.
-        cards: numbers of CUDA cards, one for each stage side by side, in turns where there are more; none: all.
+        cards: numbers of CUDA cards, `devices` for each stage side by side, in turns where there are more; none: all.
+        devices: on which each pre-training is trained, >= 1: cards of its own, or processes on the CPU that share its
+            threads. BatchNorm's statistics are each device's own; the number is recorded in each result.
+        engine: where stages execute; None: processes of this machine.
 
     Raises:
         KeyboardInterrupt: after Ctrl-C; all stages are ended, and what they had is kept.
@@ -114,40 +99,17 @@ def run(
         raise ValueError(f"jobs must be at least 1, got {jobs}")
     display = Display(plan, store, jobs, console)
     return _Run(
-        plan, store, jobs, workers, display, on_finished, on_steps, beside, execute, retries, fail_fast, cards
-    ).run()
-
-
-@functools.cache
-def environment() -> dict[str, Any]:
-    """What results are made with; threads and device are the worker's to add."""
-    commit, dirty = code.commit()
-    return {
-        "python": platform.python_version(),
-        "torch": importlib.metadata.version("torch"),
-        "platform": platform.platform(),
-        "cpu": _cpu(),
-        "cores": cores(),
-        "commit": commit,
-        "dirty": dirty,
-    }
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except FileNotFoundError:  # not Linux
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+        plan, store, jobs, workers, display, on_finished, on_steps, beside, execute, retries, fail_fast, cards,
+        devices, engine or Local(),
+    ).run()  # fmt: skip
 
 
 @dataclass
 class _Running:
-    """A stage in its process."""
+    """A stage that was started."""
 
     stage: Stage
-    process: ForkServerProcess
-    pipe: connection.Connection
+    handle: Handle
     slot: int
 
 
@@ -168,13 +130,17 @@ class _Run:
         retries: int,
         fail_fast: bool,
         cards: Sequence[int],
+        devices: int,
+        engine: Engine,
     ) -> None:
         self.stages, self.store, self.jobs, self.workers = plan.stages, store, jobs, workers
         self.display, self.on_finished, self.on_steps, self.execute = display, on_finished, on_steps, execute
         self.retries, self.fail_fast, self.cards = retries, fail_fast, cards
-        self.threads = max(1, cores() // (jobs * beside[1]))
+        self.devices, self.engine = devices, engine
+        self.threads = engine.threads(jobs * beside[1])
         self.first_slot = jobs * beside[0]
         self.pending = dict(plan.stages)  # in an order in which they can run
+        self.chosen: list[Stage] = []  # to be started, all at once
         self.running: dict[str, _Running] = {}
         self.others: dict[str, float] = {}  # uid -> since when (Unix seconds) we know that another process runs it
         self.looked = 0.0  # when last at those
@@ -187,24 +153,25 @@ class _Run:
         with self.store.command(), self.display:
             for stage in list(self.pending.values()):
                 if self.store.result(stage.uid) is not None:
-                    self._take_or_start(stage)
+                    self._take_or_choose(stage)
             try:
                 while self.pending or self.running:
                     self._begin()
+                    self._start()
                     self._listen()
                     self.display.tick()
             except KeyboardInterrupt:
                 left = len(self.pending) + len(self.running)
-                self._kill()
+                self.engine.close()
                 self.display.say(f"stopped with {left} stages to go; the same command goes on from here")
                 raise
             finally:
-                self._kill()
+                self.engine.close()
         self.outcome.seconds = time.monotonic() - began
         return self.outcome
 
     def _begin(self) -> None:
-        """Settle what needs no process, and start what can be."""
+        """Settle what needs no process, and choose what can be started."""
         look = time.monotonic() - self.looked >= OTHERS
         if look:
             self.looked = time.monotonic()
@@ -217,14 +184,14 @@ class _Run:
                 del self.pending[uid]
                 self.outcome.unstarted += 1
             elif (
-                len(self.running) >= self.jobs
+                len(self.running) + len(self.chosen) >= self.jobs
                 or not self.ready.issuperset(stage.needs)
                 or (uid in self.others and not look)
                 or self._others_run(stage)
             ):
                 continue
             else:
-                self._take_or_start(stage)
+                self._take_or_choose(stage)
 
     def _others_run(self, stage: Stage) -> bool:
         """Whether another process runs a stage; then it is waited for."""
@@ -234,7 +201,7 @@ class _Run:
         self.display.waits(stage, self.store.status(stage.uid).pid)
         return True
 
-    def _take_or_start(self, stage: Stage) -> None:
+    def _take_or_choose(self, stage: Stage) -> None:
         """A stage that nobody runs: its result if there is one, else a process."""
         since = self.others.pop(stage.uid, None)
         status = self.store.status(stage.uid)
@@ -245,27 +212,29 @@ class _Run:
         elif status.state == "failed" and since is not None and status.ended is not None and status.ended >= since:
             self._fail(stage, status.error or "failed in another process")
         else:
-            self._start(stage)
+            del self.pending[stage.uid]
+            self.chosen.append(stage)
 
-    def _start(self, stage: Stage) -> None:
-        slots = set(range(self.first_slot, self.first_slot + self.jobs))
-        slot = min(slots - {other.slot for other in self.running.values()})
-        job = worker.Job(
-            stage, self.store.root, self.execute, self.workers, self.threads, slot, environment(), dict(os.environ),
-            self.cards[slot % len(self.cards)] if self.cards else None,
+    def _start(self) -> None:
+        """Hand over what was chosen; together, for a cluster takes many as one array."""
+        if not self.chosen:
+            return
+        slots = iter(sorted(set(range(self.jobs)) - {one.slot - self.first_slot for one in self.running.values()}))
+        given = [(stage, self.first_slot + next(slots)) for stage in self.chosen]
+        self.chosen = []
+        handles = self.engine.start([self._job(stage, slot) for stage, slot in given])
+        for (stage, slot), handle in zip(given, handles, strict=True):
+            self.running[stage.uid] = _Running(stage, handle, slot)
+            self.display.starts(stage)
+
+    def _job(self, stage: Stage, slot: int) -> worker.Job:
+        devices = self.devices if stage.kind == "pretrain" else 1
+        first = slot * self.devices
+        cards = tuple(self.cards[(first + i) % len(self.cards)] for i in range(devices)) if self.cards else ()
+        return worker.Job(
+            stage, self.store.root, self.execute, self.workers, self.threads, slot, provenance.environment(),
+            dict(os.environ), cards, devices,
         )  # fmt: skip
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOAD)
-        with _variable("OMP_NUM_THREADS", str(self.threads)), _variable("GOMP_SPINCOUNT", SPINS):
-            forkserver.ensure_running()
-        ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=worker.run, args=(job, theirs), name=stage.uid)
-        with no_main():
-            process.start()
-        theirs.close()
-        del self.pending[stage.uid]
-        self.running[stage.uid] = _Running(stage, process, ours, slot)
-        self.display.starts(stage)
 
     def _listen(self) -> None:
         """Wait a moment for news of what runs, and take in what came."""
@@ -273,33 +242,21 @@ class _Run:
             if self.pending:
                 time.sleep(TICK)
             return
-        watched: list[Any] = [running.process.sentinel for running in self.running.values()]
-        watched += [running.pipe for running in self.running.values()]
-        connection.wait(watched, TICK)
+        self.engine.wait(TICK)
         for running in list(self.running.values()):
-            ended = connection.wait([running.process.sentinel], 0)  # asked first: then all its messages are there
-            self._read(running)
-            if ended:
-                self._end(running)
-
-    def _read(self, running: _Running) -> None:
-        try:
-            while running.pipe.poll():
-                step, steps, values = running.pipe.recv()
+            end = running.handle.ended()  # asked first: then all its messages are there
+            for step, steps, values in running.handle.news():
                 self.display.steps(running.stage, step, steps, values)
                 if self.on_steps:
                     self.on_steps(running.stage, step, values)
-        except (EOFError, ConnectionResetError):  # it closed its end
-            return
+            if end:
+                self._end(running.stage, end)
 
-    def _end(self, running: _Running) -> None:
+    def _end(self, stage: Stage, end: End) -> None:
         """A process is over: see what it left in the store."""
-        stage, uid = running.stage, running.stage.uid
-        running.process.join()
-        code = running.process.exitcode
-        running.pipe.close()
+        uid = stage.uid
         del self.running[uid]
-        if code == worker.BUSY:
+        if end.how == "busy":
             self.others[uid] = time.time()
             self._again(stage)
             return
@@ -307,11 +264,10 @@ class _Run:
         if status.state == "done":
             self.outcome.done += 1
             self._settle(stage, "done")
-        elif code == 0 and status.state == "failed":
+        elif end.how == "over" and status.state == "failed":
             self._fail(stage, status.error or "failed")
         else:
-            _end_group(running.process)
-            error = f"{_death(code)}; what it printed is in {self.store.root.name}/{uid}/log.txt"
+            error = f"{end.error}; what it printed is in {self.store.root.name}/{uid}/log.txt"
             try:
                 with self.store.lock(uid):
                     self.store.fail(uid, error)
@@ -341,54 +297,3 @@ class _Run:
         self.display.ends(stage, state, error)
         if self.on_finished:
             self.on_finished(stage, state)
-
-    def _kill(self) -> None:
-        """End all that runs, with its readers. Nothing is lost but the steps since the last checkpoint."""
-        for running in self.running.values():
-            _end_group(running.process)
-        for running in self.running.values():
-            running.process.join()
-        self.running.clear()
-
-
-def _end_group(process: ForkServerProcess) -> None:
-    """Kill a process and all that it started, the dead one's too."""
-    assert process.pid is not None  # it was started
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:  # no group of its own yet, or all gone
-        process.kill()
-
-
-def _death(code: int | None) -> str:
-    """How a process without a word ended."""
-    if code is None or code >= 0:
-        return f"its process ended with exit code {code} and no result"
-    name = signal.Signals(-code).name
-    if -code == signal.SIGKILL:
-        return f"killed by {name}, as the system does when memory runs out: lower --jobs, --workers or the batch"
-    return f"killed by {name}"
-
-
-@contextmanager
-def _variable(name: str, value: str) -> Iterator[None]:
-    before = os.environ.get(name)
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
-
-
-@contextmanager
-def no_main() -> Iterator[None]:
-    """Hide the main module: a child would import it, which runs a script that has no `if __name__` guard again."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main

@@ -51,6 +51,8 @@ class Times:
             made = (result or {}).get("environment", {})
             if result is None or not {"device", "threads"} <= made.keys() or not _whole(config, known):
                 continue
+            if made.get("devices", 1) > 1:  # what is estimated is a stage on one device
+                continue
             status = store.status(uid)
             when = status.ended or 0.0
             where = place(made["device"], made.get("cpu", ""))

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
-from ablations.engine import environment
 from ablations.finding import GIB, Finding, size
+from ablations.provenance import environment
 
 NAMED = ["torch", "torchvision", "av", "mlflow", "optuna", "numpy", "pandas", "matplotlib", "pydantic", "scikit-learn"]
 LOADED = ["torch", "torchvision", "av", "numpy"]  # compiled, so that they may be there and not load

@@ -11,7 +11,7 @@ import math
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,11 +87,18 @@ class Mirror:
 
     def _experiment(self) -> str:
         """The experiment's id; made if there is none."""
+        from mlflow.exceptions import MlflowException
+
         found = self.client.get_experiment_by_name(EXPERIMENT)
         if found is None:
-            # with a server, artifacts go where it says; with a local database, to an absolute path
-            place = (self.store.root / "mlflow-artifacts").as_uri() if self.uri.startswith("sqlite:") else None
-            return str(self.client.create_experiment(EXPERIMENT, artifact_location=place))
+            # with a server, artifacts go where it says; with a database, to an absolute path
+            place = (self.store.root / "mlflow-artifacts").as_uri() if _is_database(self.uri) else None
+            try:
+                return str(self.client.create_experiment(EXPERIMENT, artifact_location=place))
+            except MlflowException as error:
+                found = self.client.get_experiment_by_name(EXPERIMENT)
+                if error.error_code != "RESOURCE_ALREADY_EXISTS" or found is None:
+                    raise  # else another command made it in this moment
         if found.lifecycle_stage == "deleted":  # its name is taken until then
             self.client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
@@ -250,7 +257,9 @@ class Mirror:
         from mlflow.entities import Metric, RunTag
 
         made = result.get("environment", {})
-        tags = {name: str(made[name]) for name in ("device", "threads", "torch", "python", "cpu") if name in made}
+        tags = {
+            name: str(made[name]) for name in ("device", "devices", "threads", "torch", "python", "cpu") if name in made
+        }
         if "commit" in made:
             tags["git"] = git(made)
         if status.error:
@@ -401,9 +410,10 @@ def _digests(files: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def _database(uri: str) -> Iterator[None]:
-    """Hold a local database while it is opened; it is made first if there is none."""
+    """Hold a database while it is opened; MLflow makes its tables then, if there are none."""
     if not uri.startswith("sqlite:///"):
-        yield
+        with _alone(uri) if _is_database(uri) else nullcontext():
+            yield
         return
 
     def make(path: Path) -> None:
@@ -412,4 +422,25 @@ def _database(uri: str) -> Iterator[None]:
         MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
 
     with sqlite.held(Path(uri.removeprefix("sqlite:///").partition("?")[0]), make):
+        yield
+
+
+def _is_database(uri: str) -> bool:
+    """Whether a tracking URI names a database, and not a server."""
+    return uri.partition(":")[0].partition("+")[0] in ("sqlite", "postgresql", "mysql", "mssql")
+
+
+@contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    """Be the only one of these commands, on any machine, that opens a database of a server.
+
+    Two that make the tables of a new one at the same time break each other. What is wrong with the address is raised
+    here at once; MLflow would try for minutes.
+    """
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
+    with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":  # the lock goes with the connection
+            connection.execute(sqlalchemy.text("select pg_advisory_lock(hashtext('fima-ablate mlflow'))"))
         yield

@@ -79,10 +79,27 @@ def video_notes(results: Results, rows: Sequence[PlannedRow]) -> list[str]:
     return notes
 
 
+def device_notes(results: Results, rows: Sequence[PlannedRow]) -> list[str]:
+    """That rows were pre-trained on different numbers of devices, if they were: it is a part of what they compare."""
+    labels: dict[int, dict[str, None]] = {}
+    found = results.devices
+    for row in rows:
+        for uid in row.pretrain.values():
+            if uid in found:
+                labels.setdefault(found[uid], {})[row.row.label] = None
+    if len(labels) < 2:
+        return []
+    told = "; ".join(f"{count}: {quoted(list(labels[count]))}" for count in sorted(labels))
+    return [
+        f"Pre-trained on different numbers of devices ({told}). Each device has BatchNorm statistics of its own part "
+        "of the batch, so that these rows differ in more than what the table compares."
+    ]
+
+
 def quoted(labels: Sequence[str]) -> str:
     """ "“a”, “b” and “c”" """
     *first, last = [f"“{label}”" for label in labels]
-    return f"{', '.join(first)} and {last}"
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def scaled(rows: Sequence[PlannedRow], rule: Mapping[str, Any]) -> tuple[Scaled, ...]:

@@ -102,9 +102,12 @@ def _made(table: Table) -> str:
 
     def device(environment: Mapping[str, Any]) -> str | None:
         kind, _, name = str(environment.get("device", "")).partition(":")
-        threads = environment.get("threads")
+        threads, devices = environment.get("threads"), environment.get("devices", 1)
         on = name.strip() or environment.get("cpu") or kind
-        return f"{on} ({threads} thread{'s' if threads != 1 else ''})" if kind == "cpu" and threads else on or None
+        if kind != "cpu" or not threads:
+            return f"{devices} x {on}" if on and devices > 1 else on or None
+        share = f"{threads} thread{'s' if threads != 1 else ''}"
+        return f"{on} ({f'{devices} processes of ' * (devices > 1)}{share})"
 
     def torch(environment: Mapping[str, Any]) -> str | None:
         return str(environment["torch"]) if "torch" in environment else None

@@ -84,6 +84,21 @@ def _enough(stage: Stage, dataset: Dataset) -> None:
             )
 
 
+def devices(planned: Plan, count: int) -> None:
+    """Refuse at once a number of devices that a pre-training cannot be spread over.
+
+    Raises:
+        ValueError: a batch, or its groups of pixel negatives, do not divide over them.
+    """
+    from fima import pretrain
+
+    for row in planned.rows:
+        try:
+            pretrain.check_devices(row.resolved.settings, count)
+        except ValueError as error:
+            raise ValueError(f"--devices-per-run {count}: {row.study.study}, row {row.row.label}: {error}") from None
+
+
 def render(planned: Plan, console: Console) -> None:
     """Render embedded videos that are not there yet, once, before stages ask for them."""
     from fima import datasets, synthetic

@@ -155,7 +155,12 @@ def _table(rows: Sequence[PlannedRow], plan: Plan, results: Results, command: st
         columns=tuple(columns),
         rows=shown,
         data=data,
-        notes=(*notes, *below.general_notes(columns, shown, seeds, rows, omitted), *below.video_notes(results, rows)),
+        notes=(
+            *notes,
+            *below.general_notes(columns, shown, seeds, rows, omitted),
+            *below.device_notes(results, rows),
+            *below.video_notes(results, rows),
+        ),
         scaled=below.scaled(rows, profile.rule),
         departures=below.departures(rows),
         references=references,

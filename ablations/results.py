@@ -67,6 +67,11 @@ class Results:
         return [(uid, result) for uid in self.plan.stages if uid in used and (result := self.get(uid))]
 
     @property
+    def devices(self) -> dict[str, int]:
+        """Of each stage that the table's numbers come from, on how many devices it ran."""
+        return {uid: int(result.get("devices", 1)) for uid, result in self._used()}
+
+    @property
     def environments(self) -> list[Mapping[str, Any]]:
         """The distinct machines and versions that the results came from, pre-trainings among them."""
         found: list[Mapping[str, Any]] = []

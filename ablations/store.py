@@ -1,5 +1,10 @@
 """The truth about what is done: a folder per stage, valid after a kill at any instant. Imports no torch.
 
+Several machines may share a store, in a folder on which flock holds between machines: NFS 4, NFS 3 with its lock
+daemon, Lustre mounted with `flock`; not NFS mounted with `nolock` or `local_lock`, nor Lustre with `localflock`. A
+process that dies lets go of its lock at once. A machine that dies does when the file server notices: NFS 4 after its
+lease (90 s by default), NFS 3 when the machine is up again, or when someone deletes the stage's `lock`.
+
 runs/<uid>/config.json    the stage: kind, title, seed, needs, everything in its uid
            status.json    running or failed since when, of which process, how often tried
            metrics.jsonl  one object a line: step and values
@@ -199,7 +204,7 @@ class Store:
         """
         folder = self.folder(uid)
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "lock").open("a") as file:
+        with (folder / "lock").open("a+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -222,16 +227,16 @@ class Store:
     def command(self) -> Iterator[None]:
         """Be one of the commands that run stages here: between two stages none is locked, and yet it goes on."""
         self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / "commands.lock").open("a") as file:
+        with (self.root / "commands.lock").open("a+") as file:  # NFS shares only what is open for reading,
             fcntl.flock(file, fcntl.LOCK_SH)
             yield
 
     def commanded(self) -> bool:
         """Whether some command runs stages here, or is about to."""
         try:
-            with (self.root / "commands.lock").open() as file:
+            with (self.root / "commands.lock").open("r+") as file:  # and gives alone only what is open for writing
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):  # another user's store can be looked at
             return False
         except BlockingIOError:
             return True

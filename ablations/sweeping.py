@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from ablations import search as optimiser
 from ablations import searcher
 from ablations.display import HEARTBEAT, span
-from ablations.engine import environment, no_main
+from ablations.engines.local import no_main
 from ablations.mirror import git
+from ablations.provenance import environment
 from ablations.search import Claims
 from ablations.searcher import Search
 from ablations.store import Store

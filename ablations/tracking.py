@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ablations.engine import environment
 from ablations.ledger import Entry, Ledger
 from ablations.mirror import Mirror, git
+from ablations.provenance import environment
 from ablations.store import Store
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def invocations(plan: Plan, command: str | None = None) -> dict[str, Entry]:
 
 def reason(error: Exception) -> str:
     """An exception in one short line."""
-    text = " ".join(str(error).split()).partition(" [SQL")[0]
+    text = " ".join(str(error).split()).partition(" [SQL")[0].partition(" (Background on this error")[0]
     for known in ("Connection refused", "Name or service not known", "timed out", "No route to host"):
         if known in text:
             return known

@@ -15,7 +15,9 @@ from multiprocessing import connection, parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ablations.provenance import machine
 from ablations.store import Busy, Store
+from fima.datasets import cores
 
 if TYPE_CHECKING:
     from ablations.plan import Stage
@@ -35,17 +37,25 @@ class Job:
     root: Path  # of the store
     execute: str  # "module:function"
     workers: int  # processes that read videos ahead
-    threads: int
+    threads: int  # all its devices share them; 0: as many as the machine that it comes to gives it
     slot: int  # 0 ... jobs - 1
-    environment: Mapping[str, Any]  # of the result
+    environment: Mapping[str, Any]  # of the result, where the command was given
     variables: Mapping[str, str]  # environment variables; the fork server's are older
-    card: int | None = None  # number of its CUDA card; None: the slots go through all of them
+    cards: tuple[int, ...] = ()  # numbers of its CUDA cards; none: the slots go through all of them
+    devices: int = 1  # cards, or processes on the CPU, that train together
+    ignores: tuple[int, ...] = ()  # signals that are for whoever waits for the worker
 
 
-def run(job: Job, pipe: connection.Connection) -> None:
-    """Run a stage and keep its result, or why there is none. Exits with BUSY if another process is at it, or was."""
+def run(job: Job, pipe: connection.Connection | None = None) -> None:
+    """Run a stage and keep its result, or why there is none. Exits with BUSY if another process is at it, or was.
+
+    Args:
+        job: what to do.
+        pipe: takes the steps to the parent; None: it reads them in the store.
+    """
     os.setsid()  # one signal then ends the stage with its readers, and Ctrl-C reaches the parent only
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for sign in (signal.SIGINT, *job.ignores):
+        signal.signal(sign, signal.SIG_IGN)
     threading.Thread(target=die_with_parent, daemon=True).start()
     os.environ.update(job.variables)
     for name in ("RANK", "WORLD_SIZE"):  # of whoever started the command: a stage is one process
@@ -60,7 +70,7 @@ def run(job: Job, pipe: connection.Connection) -> None:
         sys.exit(BUSY)
 
 
-def _run(job: Job, store: Store, pipe: connection.Connection) -> None:
+def _run(job: Job, store: Store, pipe: connection.Connection | None) -> None:
     stage, uid = job.stage, job.stage.uid
     store.prepare(stage)
     store.start(uid)
@@ -68,11 +78,19 @@ def _run(job: Job, store: Store, pipe: connection.Connection) -> None:
     print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} attempt {store.status(uid).attempts}: {stage.title}", flush=True)
     began = time.monotonic()
     try:
-        device = _prepare(job)
-        store.place(uid, _place(device), job.threads)
-        result = _function(job.execute)(stage, store, job.workers, _Reporter(store, uid, pipe))
+        threads = threads_of(job)
+        device = prepare(job, threads)
+        store.place(uid, _place(device, job), threads)
+        if job.devices > 1:
+            from ablations import ranks
+
+            result = ranks.launch(job, pipe)
+        else:
+            result = function(job.execute)(stage, store, job.workers, Reporter(store, uid, pipe))
         result.setdefault("seconds", time.monotonic() - began)
-        result["environment"] = {**job.environment, "threads": job.threads, "device": device}
+        result["environment"] = {**job.environment, **machine(), "threads": threads, "device": device}
+        if job.devices > 1:  # threads are those of each
+            result["environment"]["devices"] = job.devices
         store.finish(uid, result)
     except EXPECTED as error:
         traceback.print_exc()
@@ -83,32 +101,43 @@ def _run(job: Job, store: Store, pipe: connection.Connection) -> None:
         store.fail(uid, f"{type(error).__name__}: {error}; the traceback is in {where}")
 
 
-def _prepare(job: Job) -> str:
-    """Give the stage its threads and its device; returns what the device is."""
-    os.environ["OMP_NUM_THREADS"] = str(job.threads)  # for libraries loaded from here on
+def threads_of(job: Job) -> int:
+    """Threads of each of its devices, at least 1."""
+    given = job.threads or int(os.environ.get("SLURM_CPUS_PER_TASK", 0)) or cores()
+    return max(1, given // job.devices)
+
+
+def prepare(job: Job, threads: int, rank: int = 0) -> str:
+    """Give the stage, or one rank of it, its threads and its device; returns what the device is."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # for libraries loaded from here on
     import torch
 
     from fima import compute
 
-    torch.set_num_threads(job.threads)
+    torch.set_num_threads(threads)
     compute.keep_memory()
     if not torch.cuda.is_available():
         return "cpu"
-    card = job.slot % torch.cuda.device_count() if job.card is None else job.card
-    os.environ["LOCAL_RANK"] = str(card)  # stages side by side spread over the cards
-    return f"cuda: {torch.cuda.get_device_name(card)}"
+    first = job.slot * job.devices
+    cards = job.cards or tuple((first + i) % torch.cuda.device_count() for i in range(job.devices))
+    os.environ["LOCAL_RANK"] = str(cards[rank])  # stages side by side spread over the cards
+    return f"cuda: {torch.cuda.get_device_name(cards[rank])}"
 
 
-def _place(device: str) -> str:
+def _place(device: str, job: Job) -> str:
     """The device with the number of its card: "cuda: NAME" does not say which of several it is."""
     kind, _, name = device.partition(": ")
-    return f"cuda:{os.environ['LOCAL_RANK']} {name}" if name else kind
+    if not name:
+        return kind if job.devices == 1 else f"{job.devices} processes on the {kind}"
+    cards = ",".join(map(str, job.cards)) if job.devices > 1 and job.cards else os.environ["LOCAL_RANK"]
+    return f"cuda:{cards} {name}"
 
 
-def _function(path: str) -> Execute:
+def function(path: str) -> Execute:
+    """The function that "module:function" names."""
     module, _, name = path.partition(":")
-    function: Execute = getattr(importlib.import_module(module), name)
-    return function
+    found: Execute = getattr(importlib.import_module(module), name)
+    return found
 
 
 def redirect(path: Path) -> None:
@@ -123,10 +152,10 @@ def redirect(path: Path) -> None:
     sys.stderr = os.fdopen(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
-class _Reporter:
+class Reporter:
     """Takes a stage's steps to the parent at once and to the store now and then."""
 
-    def __init__(self, store: Store, uid: str, pipe: connection.Connection) -> None:
+    def __init__(self, store: Store, uid: str, pipe: connection.Connection | None) -> None:
         self.store, self.uid, self.pipe = store, uid, pipe
         self._sent = self._noted = float("-inf")
         self._since: tuple[int, float] | None = None  # step and Unix seconds of the first message
@@ -138,7 +167,8 @@ class _Reporter:
         if now - self._sent >= MESSAGE_SECONDS or step == steps or "knn" in values:  # a sweep wants every one of those
             self._sent = now
             try:
-                self.pipe.send((step, steps, values))
+                if self.pipe:
+                    self.pipe.send((step, steps, values))
             except BrokenPipeError:  # the parent is gone: that is no failure of the stage
                 _die()
         if now - self._noted >= NOTE_SECONDS or step == steps:

@@ -73,7 +73,9 @@ def run(
 
     start, spent = 0, 0.0
     state = journal.restore()
+    distributed.barrier()  # and none writes another before all have read this one
     if state is not None:
+        _check_resumed(state, journal.checkpoint)
         model.load_state_dict(state["model"])
         start, spent = state["step"], state["seconds"]
         if start < steps:
@@ -85,7 +87,7 @@ def run(
     parts = backbones.feature_shape(settings.backbone, settings.clip.frames, settings.augment.size)[1]
     samples_of = views.Pretraining(records, footage, settings, parts, seed)
     rank, world = distributed.rank(), distributed.world()
-    _check_groups(settings, world)
+    check_devices(settings, world)
     keys = views.training_keys(len(records), optim.batch, steps, seed, start, rank, world)
     step_model: nn.Module = model
     if distributed.active():
@@ -106,6 +108,7 @@ def run(
             "optimizer": optimizer.state_dict(),
             "scaler": scaler.state_dict(),
             "random": loop.random_state(),
+            "devices": world,
             "seconds": spent + time.monotonic() - began,
             "final": final,
         }
@@ -169,18 +172,35 @@ def untrained(settings: Settings, seed: int, folder: Path) -> dict[str, Any]:
     return {}
 
 
-def _check_groups(settings: Settings, world: int) -> None:
-    """On several devices, groups of pixel negatives must be what they are on one.
+def _check_resumed(state: loop.State, checkpoint: Path) -> None:
+    """A run must not change in the middle: BatchNorm's statistics are each device's own.
 
     Raises:
-        ValueError: a device's share of the batch cannot be cut into whole groups.
+        ValueError: the checkpoint is one of another number of devices.
     """
+    before, world = state.get("devices", distributed.world()), distributed.world()
+    if before != world:
+        raise ValueError(
+            f"{checkpoint}: was trained on {before} device{'s' * (before > 1)}, and this would go on with {world}; use "
+            f"as many as before (--devices-per-run or --nproc_per_node {before}), or delete its folder to start again"
+        )
+
+
+def check_devices(settings: Settings, world: int) -> None:
+    """A batch must divide over the devices, and groups of pixel negatives must be what they are on one.
+
+    Raises:
+        ValueError: it does not, or a device's share of the batch cannot be cut into whole groups.
+    """
+    if settings.optim.batch % world:
+        raise ValueError(f"optim.batch must be a multiple of the {world} devices, got {settings.optim.batch}")
     group, share = settings.pixel.group, settings.optim.batch // world
     if world > 1 and settings.uses("pix") and settings.pixel.negatives != "video" and share % group:
         fits = [n for n in range(1, settings.optim.batch + 1) if settings.optim.batch % (n * group) == 0]
         raise ValueError(
             f"{world} devices get {share} videos each of optim.batch {settings.optim.batch}, which is no multiple of "
-            f"pixel.group {group}; take {' or '.join(map(str, fits)) or 'one'} devices, or change pixel.group"
+            f"pixel.group {group}; take {' or '.join(map(str, fits)) or 'one'} device{'s' * (fits != [1])}, or change "
+            "pixel.group"
         )
 
 

@@ -1,8 +1,12 @@
-"""Shared fixtures: the real clips beside the repository, a seed, one thread."""
+"""Shared fixtures: the real clips beside the repository, a PostgreSQL, a seed, one thread."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import socket
+import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,3 +42,33 @@ def clips() -> Path:
     if not root.is_dir():
         pytest.skip(f"real clips are not at {root}")
     return root
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """URL of a database on a server that lives as long as these tests."""
+    if shutil.which("initdb") is None:
+        pytest.skip("no PostgreSQL here")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory(prefix="fima-postgres-") as place:  # pytest's own folders are closed to others
+        folder, as_user = Path(place), {}
+        if os.geteuid() == 0:  # the server refuses to be root
+            try:
+                shutil.chown(folder, "postgres")
+            except LookupError:
+                pytest.skip("PostgreSQL will not run as root, and there is no user postgres")
+            as_user = {"user": "postgres"}
+
+        def run(*command: str) -> None:
+            with (folder.with_suffix(".log")).open("a") as log:
+                subprocess.run(command, check=True, cwd="/", stdout=log, stderr=log, **as_user)  # type: ignore[call-overload]
+
+        data = str(folder / "data")
+        run("initdb", "-D", data, "-U", "fima", "-A", "trust", "--no-sync")
+        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+        run("pg_ctl", "-D", data, "-o", options, "-l", str(folder / "log"), "-w", "start")
+        yield f"postgresql://fima@127.0.0.1:{port}/postgres"
+        run("pg_ctl", "-D", data, "-m", "immediate", "stop")
+        folder.with_suffix(".log").unlink()

@@ -36,9 +36,9 @@ def started(cwd: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def call(cwd: Path, *arguments: str) -> tuple[int, str, str]:
+def call(cwd: Path, *arguments: str, seconds: float = 300) -> tuple[int, str, str]:
     with started(cwd, *arguments) as process:
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=seconds)
     return process.returncode, out, err
 
 

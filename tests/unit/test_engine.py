@@ -23,6 +23,7 @@ from ablations import cards, engine, worker
 from ablations.display import span
 from ablations.plan import Stage
 from ablations.store import Store
+from fima.datasets import cores
 
 Progress = Callable[[int, int, dict[str, float]], None]
 HERE = Path(__file__).resolve().parent
@@ -142,22 +143,23 @@ def ran(store: Store) -> list[str]:
 
 
 class Noted(worker.Job):
-    """A job that says which slot and card it was given."""
+    """A job that says which slot and cards it was given, and for how many devices."""
 
-    given: ClassVar[list[tuple[int, int | None]]] = []
+    given: ClassVar[list[tuple[int, tuple[int, ...], int]]] = []
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.given.append((self.slot, self.card))
+        self.given.append((self.slot, self.cards, self.devices))
 
 
 # A script without a main guard: a child that imported it would start it again.
 SCRIPT = """
 from pathlib import Path
 from ablations import engine
+from ablations.engines import local
 from ablations.store import Store
 import test_engine
-engine.PRELOAD = ["torch", "test_engine"]
+local.PRELOAD = ["torch", "test_engine"]
 plan = test_engine.planned(a="", b="a", c="a", d="b c")
 outcome = engine.run(plan, Store(Path({root!r})), jobs={jobs}, workers=0, execute="test_engine:{execute}")
 print(outcome.done, outcome.cached, len(outcome.failed), flush=True)
@@ -169,7 +171,7 @@ def script(folder: Path, execute: str, jobs: int = 1) -> subprocess.Popen[str]:
     path.write_text(SCRIPT.format(root=str(folder / "runs"), execute=execute, jobs=jobs))
     return subprocess.Popen(
         [sys.executable, str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(HERE)},
+        env={**os.environ, "PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parents[1]}"},
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )  # fmt: skip
 
@@ -213,7 +215,7 @@ def test_stages_run_once_and_after_what_they_need(store: Store) -> None:
     assert result["sum"] == 5
     assert result["seconds"] >= 0
     assert {"python", "torch", "platform", "cpu", "threads", "device", "commit", "dirty"} <= set(result["environment"])
-    assert result["environment"]["threads"] == result["seen"] == engine.cores()
+    assert result["environment"]["threads"] == result["seen"] == cores()
     log = (store.folder("a") / "log.txt").read_text()
     for line in ("stage a", "a printed line", "a warning", "from another process"):
         assert line in log
@@ -296,13 +298,13 @@ def test_stages_side_by_side_get_cards_of_their_own(store: Store, monkeypatch: p
     monkeypatch.setattr(engine.worker, "Job", Noted)
     Noted.given.clear()
     go(planned(a="", b=""), store, "meet", jobs=2, cards=(3, 1))
-    assert sorted(Noted.given) == [(0, 3), (1, 1)]
+    assert sorted(Noted.given) == [(0, (3,), 1), (1, (1,), 1)]
     Noted.given.clear()
     go(planned(c="", d="", e=""), store, jobs=3, cards=(5, 7))
-    assert sorted(Noted.given) == [(0, 5), (1, 7), (2, 5)]
+    assert sorted(Noted.given) == [(0, (5,), 1), (1, (7,), 1), (2, (5,), 1)]
     Noted.given.clear()
     go(planned(f=""), store)
-    assert Noted.given == [(0, None)]
+    assert Noted.given == [(0, (), 1)]
 
 
 @pytest.mark.parametrize(("slot", "card", "given"), [(0, 1, 1), (1, 0, 0), (1, None, 1), (3, None, 1)])
@@ -316,10 +318,11 @@ def test_a_worker_takes_the_card_that_it_is_told(
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: f"Card {number}")
     for name in ("LOCAL_RANK", "OMP_NUM_THREADS"):
         monkeypatch.setenv(name, "")
-    job = worker.Job(Stage("linear", "a", {}, 0, (), "a"), HERE, "", 0, 1, slot, {}, {}, card)
-    device = worker._prepare(job)
+    cards = () if card is None else (card,)
+    job = worker.Job(Stage("linear", "a", {}, 0, (), "a"), HERE, "", 0, 1, slot, {}, {}, cards)
+    device = worker.prepare(job, 1)
     assert (device, os.environ["LOCAL_RANK"]) == (f"cuda: Card {given}", str(given))
-    assert worker._place(device) == f"cuda:{given} Card {given}"
+    assert worker._place(device, job) == f"cuda:{given} Card {given}"
 
 
 def test_cards_are_those_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -345,7 +348,7 @@ def test_jobs_run_side_by_side_with_the_cores_shared(store: Store) -> None:
     assert outcome.done == 2
     result = store.result("a")
     assert result is not None
-    assert result["seen"] == max(1, engine.cores() // 2)
+    assert result["seen"] == max(1, cores() // 2)
     assert "all stages" in shown
     with pytest.raises(ValueError, match="jobs must be at least 1, got 0"):
         go(planned(a=""), store, jobs=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -379,3 +380,35 @@ def test_names_and_values_that_mlflow_does_not_take() -> None:
     assert params["long"].endswith("(cut; 7000 characters)")
     odd = {"R@5": 1, "nan": float("nan"), "yes": True, "infinite": float("inf"), "environment": {"threads": 2}}
     assert mirroring.results(odd) == {"result/R_5": 1.0}
+
+
+def test_two_commands_may_be_the_first_to_open_a_database_of_a_server(postgres: str, tmp_path: Path) -> None:
+    """Neither breaks the other's tables, and artifacts go beside a store, not to wherever the command was given."""
+    import psycopg
+    from mlflow import MlflowClient
+    from sqlalchemy.exc import OperationalError
+
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("create database mlflow")
+    uri = postgres.replace("/postgres", "/mlflow")
+    code = (
+        "import sys; from pathlib import Path; from ablations.mirror import Mirror; from ablations.store import Store;"
+        "print(Mirror(Store(Path(sys.argv[1])), sys.argv[2]).experiment)"
+    )
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, name, uri], cwd=tmp_path, text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, env={**os.environ, **tracking.QUIET},
+        )
+        for name in ("one", "other")
+    ]  # fmt: skip
+    outs = [process.communicate(timeout=120) for process in both]
+    assert [process.returncode for process in both] == [0, 0], outs
+    assert outs[0][0] == outs[1][0]
+    place = MlflowClient(tracking_uri=uri).get_experiment(outs[0][0].strip()).artifact_location
+    assert place in [(tmp_path / name / "mlflow-artifacts").as_uri() for name in ("one", "other")]
+    began = time.monotonic()
+    with pytest.raises(OperationalError, match='database "none" does not exist') as error:  # and not after minutes
+        mirroring.Mirror(Store(tmp_path), postgres.replace("/postgres", "/none"))
+    assert time.monotonic() - began < 10
+    assert tracking.reason(error.value).endswith('"none" does not exist')
