@@ -18,7 +18,7 @@ demo: install
 	$(BIN)/fima-ablate run studies/table3d_beta.yaml
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 lint: install
 	$(BIN)/ruff check .

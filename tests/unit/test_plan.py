@@ -323,7 +323,7 @@ def test_each_reference_is_what_it_says() -> None:
     assert control == {name: part for name, part in usual.resolved.settings.active().items() if name != "contrast"}
     uid = supervised.cells["ft/ucf101"][3].uid
     assert chain(uid) == ["finetune", "untrained"]
-    assert planned.stages[uid].config["finetune"]["optim"]["steps"] == 2 * 200
+    assert planned.stages[uid].config["finetune"]["optim"]["steps"] == 2 * usual.resolved.settings.optim.steps
     assert supervised.cells["lin/ucf101"] == supervised.cells["ft/ucf101"]
 
 

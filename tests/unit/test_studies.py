@@ -326,9 +326,11 @@ def test_small_profiles_keep_the_proportions_of_table_10(profile: str, side: int
     assert f"{own} / {8 * own} / {16 * own}" in small.scale
 
 
-def test_mini_is_demo_with_more_seeds_and_fine_tuning() -> None:
-    demo, mini = spec.load_profile("demo"), spec.load_profile("mini")
-    assert demo.settings == mini.settings
+def test_mini_is_demo_with_more_steps_seeds_and_fine_tuning() -> None:
+    demo, mini, half = (spec.load_profile(name) for name in ("demo", "mini", "mini-200"))
+    for profile, steps in ((mini, 400), (half, 200)):
+        settings = {name: node.value for name, node in profile.settings.items()}
+        assert settings == {name: node.value for name, node in demo.settings.items()} | {"optim.steps": steps}
     assert (demo.data, demo.linear, demo.rule) == (mini.data, mini.linear, mini.rule)
     still = spec.load_profile("mini-stationary")
     assert (still.settings, still.seeds, still.references) == (mini.settings, mini.seeds, mini.references)
