@@ -586,30 +586,13 @@ def figures(
 @app.command("list")
 def list_(as_json: AsJson = False) -> None:
     """Show the studies, the sweeps and the profiles that exist."""
-    from ablations import spec
-    from ablations import sweep as sweeps
+    from ablations import catalogue
 
-    studies = [spec.load_study(path) for path in spec.study_files()]
-    found_sweeps = [sweeps.load_sweep(path) for path in sweeps.sweep_files()]
-    profiles = [spec.load_profile(str(path)) for path in spec.profile_files()]
     if as_json:
-        found = {
-            "studies": [{"study": s.study, "title": s.title, "rows": len(s.rows)} for s in studies],
-            "sweeps": [{"sweep": s.sweep, "title": s.title, "trials": s.trials} for s in found_sweeps],
-            "profiles": [{"profile": p.profile, "title": p.title, "scale": p.scale} for p in profiles],
-        }
-        print(json.dumps(found, indent=2, ensure_ascii=False))
+        print(json.dumps(catalogue.as_data(), indent=2, ensure_ascii=False))
         return
-    typer.echo("Studies (fima-ablate run NAME)")
-    for s in studies:
-        typer.echo(f"  {s.study:24} {len(s.rows)} rows  {s.title}")
-    typer.echo("\nSweeps (fima-ablate sweep NAME)")
-    for found_sweep in found_sweeps:
-        trials = "grid     " if found_sweep.trials is None else f"{found_sweep.trials} trials"
-        typer.echo(f"  {found_sweep.sweep:24} {trials}  {found_sweep.title}")
-    typer.echo("\nProfiles (--profile NAME)")
-    for p in profiles:
-        typer.echo(f"  {p.profile:24} {p.title}")
+    for line in catalogue.lines():
+        typer.echo(line)
 
 
 @app.command()
