@@ -61,6 +61,36 @@ class Verdict:
     boot_high: float | None = None
     needed: int | None = None  # further seeds that an undecided claim asks for, if the gap and spread stay as they are
 
+    @classmethod
+    def of(
+        cls,
+        claim: tuple[str, str, str],
+        state: State,
+        direction: Literal["agrees", "disagrees", "level"] | None,
+        gap: Gap,
+        level: float,
+        rule: str,
+        words: str,
+        differences: Sequence[float] = (),
+        boot: tuple[float, float] | None = None,
+        more: int | None = None,
+    ) -> Verdict:
+        """A verdict on the comparison shown.
+
+        Args:
+            claim: says, metric and kind.
+            gap: of that comparison.
+            differences: behind it, for the tests that ask whether it is zero; none: nobody asks that.
+            boot: interval over seeds and test videos.
+            more: seeds still needed.
+        """
+        (says, metric, kind), (boot_low, boot_high) = claim, boot or (None, None)
+        p, flip = (p_value(differences), sign_flip(differences)) if differences else (None, None)
+        return cls(
+            says, metric, kind, state, direction, gap.n, gap.value, gap.low, gap.high, level, rule, words, p, flip,
+            boot_low, boot_high, more,
+        )  # fmt: skip
+
 
 def _direction(gap: float | None, zero: float = 0.0) -> Literal["agrees", "disagrees", "level"] | None:
     if gap is None:
@@ -138,20 +168,8 @@ def ordered(
     known = [(gap.value, i) for i, gap in enumerate(gaps) if gap.value is not None]
     if not known:
         what = "; ".join(f"“{better}” against “{worse}”" for better, worse in empty) or "no comparison"
-        return Verdict(
-            says,
-            metric,
-            kind,
-            "undecided",
-            None,
-            0,
-            None,
-            None,
-            None,
-            level,
-            ORDER_RULE,
-            f"undecided: {what}: no seed measured on both sides",
-        )
+        words = f"undecided: {what}: no seed measured on both sides"
+        return Verdict.of((says, metric, kind), "undecided", None, Gap(0, None, None, None), level, ORDER_RULE, words)
     boots: list[tuple[float, float] | None] = []
     strict_boots: list[tuple[float, float] | None] = []
     for labels, (better_values, worse_values) in zip(pairs, sides, strict=True):
@@ -190,7 +208,6 @@ def ordered(
         shown += " (lower is better; a positive gap is in favour)"
     if empty:
         shown += f"; {len(empty)} of {len(pairs)} comparisons have no common seed"
-    low, high = boots[i] or (None, None)
     more: int | None = None
     if gap.n == 1 and state == "undecided":
         words = f"one seed: {_one_seed(direction)}, undecided; {shown}"
@@ -205,24 +222,8 @@ def ordered(
             if gap.value and gap.low <= 0:  # else more seeds of this comparison are of no help
                 more = needed(differences, level if gap.value > 0 else corrected)
                 words += _more_seeds(more, "this comparison" if len(pairs) > 1 else "it")
-    return Verdict(
-        says,
-        metric,
-        kind,
-        state,
-        direction,
-        gap.n,
-        gap.value,
-        gap.low,
-        gap.high,
-        level,
-        ORDER_RULE,
-        words,
-        p_value(differences),
-        sign_flip(differences),
-        low,
-        high,
-        more,
+    return Verdict.of(
+        (says, metric, kind), state, direction, gap, level, ORDER_RULE, words, differences, boots[i], more
     )
 
 
@@ -306,12 +307,12 @@ def _within(
     asked = f"within ±{margin:g} of {centre:g}"
     if gap.value is None:
         words = f"undecided: {what}"
-        return Verdict(says, metric, kind, "undecided", None, 0, None, None, None, level, rule, words)
+        return Verdict.of((says, metric, kind), "undecided", None, gap, level, rule, words)
     inside = abs(gap.value - centre) <= margin
     direction: Literal["agrees", "disagrees"] = "agrees" if inside else "disagrees"
     if gap.low is None or gap.high is None:
         words = f"one seed: size {direction} ({'' if inside else 'not '}{asked}), undecided; {what}"
-        return Verdict(says, metric, kind, "undecided", direction, gap.n, gap.value, None, None, level, rule, words)
+        return Verdict.of((says, metric, kind), "undecided", direction, gap, level, rule, words)
 
     def decided(low: float, high: float) -> State:
         if centre - margin <= low and high <= centre + margin:
@@ -319,7 +320,6 @@ def _within(
         return "contradicted" if high < centre - margin or low > centre + margin else "undecided"
 
     state = decided(gap.low, gap.high)
-    boot_low, boot_high = boot or (None, None)
     more: int | None = None
     if boot is not None and state not in ("undecided", decided(*boot)):
         state = "undecided"
@@ -337,25 +337,8 @@ def _within(
                 lower, upper = math.log(lower) if lower > 0 else -math.inf, math.log(upper)
             more = needed_within(spread, (lower, upper), level)
             words += _more_seeds(more, "it")
-    return Verdict(
-        says,
-        metric,
-        kind,
-        state,
-        direction,
-        gap.n,
-        gap.value,
-        gap.low,
-        gap.high,
-        level,
-        rule,
-        words,
-        p_value(spread) if signed else None,  # a ratio is not asked to differ from 1
-        sign_flip(spread) if signed else None,
-        boot_low,
-        boot_high,
-        more,
-    )
+    tested = spread if signed else ()  # a ratio is not asked to differ from 1
+    return Verdict.of((says, metric, kind), state, direction, gap, level, rule, words, tested, boot, more)
 
 
 def unmeasured(says: str, metric: str, kind: str, reason: str) -> Verdict:
