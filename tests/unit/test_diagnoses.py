@@ -47,7 +47,8 @@ def test_both_studies_share_their_models_and_each_asks_for_its_numbers() -> None
     first, last = plan.rows[0], plan.rows[-1]
     assert {plan.stages[cells[0].uid].kind for cells in first.cells.values()} == {"motion", "background"}
     assert {plan.stages[cells[0].uid].kind for cells in last.cells.values()} == {"figures"}
-    assert set(first.cells) | set(last.cells) | {"bias/shuffled", "bias/frozen", "bias/unrelated"} == set(DIAGNOSES)
+    asked_for = {"bias/shuffled", "bias/frozen", "bias/plain", "bias/unrelated"}
+    assert set(first.cells) | set(last.cells) | asked_for == set(DIAGNOSES)
     assert not {row.study.path for row in plan.rows} & set(spec.study_files())  # `all` leaves them out
 
 
