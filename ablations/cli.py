@@ -709,6 +709,7 @@ def _tracker(store: Store, planned: Plan) -> Any:
 
 def _report(planned: Plan, store: Store, reports: Path, only_measured: bool = False) -> dict[str, list[Path]]:
     """Write and name the tables; returns the files of each study."""
+    from ablations import plan as planning
     from ablations import publish, render, spec
     from ablations import report as reporting
 
@@ -728,7 +729,8 @@ def _report(planned: Plan, store: Store, reports: Path, only_measured: bool = Fa
         names = " ".join(sorted(path.name for path in written[table.study]))
         typer.echo(f"{reports / planned.profile.profile / table.study}/ holds {names}\n")
     measured = [table for table in tables if table.mostly_measured]
-    if measured and not planned.overrides and {path.stem for path in spec.study_files()} <= {t.study for t in tables}:
+    every = planning.measured([spec.load_study(path) for path in spec.study_files()], planned.profile)
+    if measured and not planned.overrides and {study.study for study in every} <= {table.study for table in tables}:
         found = publish.write_all(measured, reports / planned.profile.profile)
         typer.echo(f"all of them in one: {' and '.join(map(str, found))}")
     return written
