@@ -51,7 +51,7 @@ def _views(settings: Settings, device: str) -> dict[str, Any]:
     from fima import backbones
 
     videos, frames, size = settings.optim.batch, settings.clip.frames, settings.augment.size
-    parts = backbones.feature_shape(settings.backbone, frames, size)[1]
+    parts = backbones.feature_grid(settings.backbone, frames, size)[0]
     views = {}
     for side in ("source", "target"):
         views[f"{side}_box"] = torch.empty(videos, 4, device=device)

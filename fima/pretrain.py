@@ -84,7 +84,7 @@ def run(
             loop.set_random_state(state["random"])
 
     footage = views.Footage(data)
-    parts = backbones.feature_shape(settings.backbone, settings.clip.frames, settings.augment.size)[1]
+    parts = backbones.feature_grid(settings.backbone, settings.clip.frames, settings.augment.size)[0]
     samples_of = views.Pretraining(records, footage, settings, parts, seed)
     rank, world = distributed.rank(), distributed.world()
     check_devices(settings, world)

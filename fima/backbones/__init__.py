@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import TypeGuard
 
@@ -19,6 +19,7 @@ CONSTRUCTORS: dict[str, Callable[[], nn.Module]] = {
     "r3d": r3d.build,
     "small": small.Small,
 }
+STRIDES = {"i3d": (8, 32), "r2plus1d": (8, 16), "r3d": (8, 16), "small": (4, 8)}  # in time and space; rests round up
 
 
 def build(backbone: Backbone) -> nn.Module:
@@ -65,24 +66,8 @@ def _is_state(content: object) -> TypeGuard[dict[str, Tensor]]:
     return isinstance(content, dict) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items())
 
 
-@lru_cache
-def _shape(name: str, frames: int, size: int) -> tuple[int, int, int, int]:
-    with torch.device("meta"), torch.no_grad():
-        features = CONSTRUCTORS[name]().eval()(torch.empty(1, 3, frames, size, size))
-    channels, time, height, width = features.shape[1:]
-    return channels, time, height, width
-
-
-def feature_shape(backbone: Backbone, frames: int, size: int) -> tuple[int, int, int, int]:
-    """C, T', H', W' for clips of `frames` frames of `size` x `size` pixels; computes no value.
-
-    Raises:
-        ValueError: the clip is too short or too small for the encoder.
-    """
-    try:
-        return _shape(backbone.name, frames, size)
-    except RuntimeError as error:
-        raise ValueError(
-            f"backbone {backbone.name} cannot take clips of {frames} x {size} x {size}; "
-            "raise clip.frames or augment.size"
-        ) from error
+def feature_grid(backbone: Backbone, frames: int, size: int) -> tuple[int, int, int]:
+    """T', H', W' of the feature map of clips of `frames` frames of `size` x `size` pixels."""
+    time, space = STRIDES[backbone.name]
+    side = math.ceil(size / space)
+    return math.ceil(frames / time), side, side

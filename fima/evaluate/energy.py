@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,8 +22,7 @@ class Energy(nn.Module):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
-        grid = backbones.feature_shape(settings.backbone, settings.clip.frames, settings.augment.size)[1:]
-        self.grid = cast(tuple[int, int, int], tuple(grid))
+        self.grid = backbones.feature_grid(settings.backbone, settings.clip.frames, settings.augment.size)
         self.channels = self.grid[0] * self.grid[1] * self.grid[2]
         self.register_buffer("scale", torch.tensor(STD).view(1, 3, 1, 1, 1))
 

@@ -58,9 +58,7 @@ class Stage:
     def grid(self) -> tuple[int, int, int]:
         """T', H', W' of the feature map."""
         settings = self.settings
-        _, *grid = backbones.feature_shape(settings.backbone, settings.clip.frames, settings.augment.size)
-        time, height, width = grid
-        return time, height, width
+        return backbones.feature_grid(settings.backbone, settings.clip.frames, settings.augment.size)
 
     def scaled(self, difference: Literal["half", "raw"]) -> Stage:
         """The same stage with another scaling of frame differences."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
@@ -90,3 +91,11 @@ print(faults() - before)
         return int(done.stdout)
 
     assert 2 * taken("keep") < taken("leave")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc of another C library")
+def test_who_sets_mallocs_variables_keeps_them() -> None:
+    code = "from fima import compute; print(compute.keep_memory())"
+    env = os.environ | {"MALLOC_MMAP_THRESHOLD_": "1048576"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
