@@ -10,14 +10,12 @@ import shlex
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 if TYPE_CHECKING:
     from ablations.plan import Plan
-    from ablations.records import Records
-    from ablations.store import Store
 
 BAD_INPUT, FAILED = 2, 1
 
@@ -210,9 +208,9 @@ def run(
     planned = _plan(words, profile, data_root, seeds, metrics)
     asked = running.Asked(
         jobs, devices, devices_per_run, engine, address, tuple(slurm or ()), retry_failed, fail_fast, workers, store,
-        reports, track, command=shlex.join(["fima-ablate", *sys.argv[1:]]),
+        reports, track, command=_command(),
     )  # fmt: skip
-    if not running.conduct(asked, planned, Console(stderr=True), _report):
+    if not running.conduct(asked, planned, Console(stderr=True)):
         raise typer.Exit(FAILED)
 
 
@@ -293,7 +291,7 @@ def sweep(
     asked = conducting.Asked(
         names[0], profile, tuple(data_root or ()), tuple(overrides), jobs, trials, minutes, sampler_seed, storage,
         tuple(enqueue or ()), retry_failed, final, promote, workers, store, reports, track,
-        command=shlex.join(["fima-ablate", *sys.argv[1:]]),
+        command=_command(),
     )  # fmt: skip
     if not conducting.conduct(asked, Console(stderr=True), typer.echo):
         raise typer.Exit(FAILED)
@@ -391,9 +389,10 @@ def report(
       [dim]fima-ablate report --profile mini[/]
     """
     planned = _plan(words, profile, data_root, seeds, metrics, embedded=True)
+    from ablations import publish
     from ablations.store import Store
 
-    _report(planned, Store(store.resolve()), reports, only_measured=not words)
+    publish.write_studies(planned, Store(store.resolve()), reports, only_measured=not words)
 
 
 @app.command()
@@ -413,11 +412,10 @@ def claims(
       [dim]fima-ablate claims --profile mini[/]
     """
     planned = _plan(words, profile, None, seeds, None)
-    from ablations import document
-    from ablations import report as reporting
+    from ablations import document, publish
     from ablations.store import Store
 
-    tables = reporting.build(planned, Store(store.resolve()), records=_records(planned, reports))
+    tables = publish.build(planned, Store(store.resolve()), reports)
     if as_json:
         print(json.dumps(document.claims_rows(tables), indent=2, ensure_ascii=False))
     else:
@@ -610,14 +608,16 @@ def sync(
     Without a STUDY: all of them.
     """
     planned = _plan(words, profile, data_root, seeds, metrics)
+    from ablations import publish
     from ablations.store import Store
+    from ablations.tracking import Tracker
 
     truth = Store(store.resolve())
     if not truth.uids():
         typer.echo(f"{store}: no stages yet, so there is nothing to copy")
         return
-    tracker = _tracker(truth, planned)
-    whole = tracker.close() and tracker.attach(_written(planned, reports))
+    tracker = Tracker(truth, planned, command=_command())
+    whole = tracker.close() and tracker.attach(publish.files(planned, reports))
     if not whole:
         raise typer.Exit(FAILED)
     typer.echo(f"MLflow has what {store} holds")
@@ -701,50 +701,8 @@ def _seeds(text: str | None) -> list[int] | None:
         raise ValueError(f"--seeds takes whole numbers from 0 up with commas, such as 0,1,2; got {text}") from None
 
 
-def _tracker(store: Store, planned: Plan) -> Any:
-    from ablations.tracking import Tracker
-
-    return Tracker(store, planned, command=shlex.join(["fima-ablate", *sys.argv[1:]]))
-
-
-def _report(planned: Plan, store: Store, reports: Path, only_measured: bool = False) -> dict[str, list[Path]]:
-    """Write and name the tables; returns the files of each study."""
-    from ablations import plan as planning
-    from ablations import publish, render, spec
-    from ablations import report as reporting
-
-    records = _records(planned, reports)
-    records.add(planned, store)
-    written: dict[str, list[Path]] = {}
-    tables = reporting.build(planned, store, records=records)
-    for table in tables:
-        kept = reports / planned.profile.profile / table.study / "table.json"
-        if only_measured and not table.mostly_measured:
-            continue
-        if not table.measured and kept.is_file():
-            typer.echo(f"nothing of {table.study} is measured here; {kept.parent}/ keeps what it holds", err=True)
-            continue
-        written[table.study] = publish.write(table, reports / planned.profile.profile / table.study)
-        typer.echo(render.text(table))
-        names = " ".join(sorted(path.name for path in written[table.study]))
-        typer.echo(f"{reports / planned.profile.profile / table.study}/ holds {names}\n")
-    measured = [table for table in tables if table.mostly_measured]
-    every = planning.measured([spec.load_study(path) for path in spec.study_files()], planned.profile)
-    if measured and not planned.overrides and {study.study for study in every} <= {table.study for table in tables}:
-        found = publish.write_all(measured, reports / planned.profile.profile)
-        typer.echo(f"all of them in one: {' and '.join(map(str, found))}")
-    return written
-
-
-def _records(planned: Plan, reports: Path) -> Records:
-    from ablations import records
-
-    return records.Records(reports / planned.profile.profile / records.FILE)
-
-
-def _written(planned: Plan, reports: Path) -> dict[str, list[Path]]:
-    folders = {row.study.study: reports / planned.profile.profile / row.study.study for row in planned.rows}
-    return {study: sorted(folder.glob("[tp]*.*")) for study, folder in folders.items() if folder.is_dir()}
+def _command() -> str:
+    return shlex.join(["fima-ablate", *sys.argv[1:]])
 
 
 def _stop(message: str, code: int) -> NoReturn:

@@ -1,4 +1,7 @@
-"""A table as its folder of files, and all tables as one document. Every file is whole at any instant."""
+"""Tables as folders of files, all tables as one document, and the records they come from: reports/<profile>/.
+
+Every file is whole at any instant.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,74 @@ import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from ablations import render
-from ablations.store import alive
+import typer
+
+from ablations import plan as planning
+from ablations import records, render, report, spec
+from ablations.plan import Plan
+from ablations.store import Store, alive
 from ablations.table import Table
+
+
+def build(planned: Plan, store: Store, reports: Path) -> list[Table]:
+    """Tables of what the store has, and of what the records beside the reports keep of other stores."""
+    return report.build(planned, store, records=_records(planned, store, reports))
+
+
+def write_studies(planned: Plan, store: Store, reports: Path, only_measured: bool = False) -> dict[str, list[Path]]:
+    """Keep the store's results as records, write and print the tables; report.tex and claims.md where all are there.
+
+    Args:
+        planned: studies and overrides.
+        store: what was measured here.
+        reports: the folder of all reports; a profile has its own within.
+        only_measured: leave out tables of which half of the rows or more have no result.
+
+    Returns:
+        The files of each study.
+
+    Raises:
+        OSError: a file cannot be written, or a picture cannot be drawn.
+    """
+    folder = reports / planned.profile.profile
+    kept = _records(planned, store, reports)
+    kept.write()
+    written: dict[str, list[Path]] = {}
+    tables = report.build(planned, store, records=kept)
+    for table in tables:
+        place = folder / table.study
+        if only_measured and not table.mostly_measured:
+            continue
+        if not table.measured and (place / "table.json").is_file():
+            typer.echo(f"nothing of {table.study} is measured here; {place}/ keeps what it holds", err=True)
+            continue
+        written[table.study] = write(table, place)
+        typer.echo(render.text(table))
+        names = " ".join(sorted(path.name for path in written[table.study]))
+        typer.echo(f"{place}/ holds {names}\n")
+    measured = [table for table in tables if table.mostly_measured]
+    every = planning.measured([spec.load_study(path) for path in spec.study_files()], planned.profile)
+    if measured and not planned.overrides and {study.study for study in every} <= {table.study for table in tables}:
+        typer.echo(f"all of them in one: {' and '.join(map(str, write_all(measured, folder)))}")
+    return written
+
+
+def files(planned: Plan, reports: Path) -> dict[str, list[Path]]:
+    """Tables and plots that an earlier report wrote of each study of a plan."""
+    folders = {row.study.study: reports / planned.profile.profile / row.study.study for row in planned.rows}
+    return {study: sorted(folder.glob("[tp]*.*")) for study, folder in folders.items() if folder.is_dir()}
+
+
+def _records(planned: Plan, store: Store, reports: Path) -> records.Records:
+    kept = records.Records(reports / planned.profile.profile / records.FILE)
+    gone = kept.take(planned, store)
+    if gone:
+        typer.echo(
+            f"{kept.path}: {store.root} trained some of these stages again; {gone} results of the other training are "
+            "left out until they are measured from the new one",
+            err=True,
+        )
+    return kept
 
 
 def write(table: Table, folder: Path) -> list[Path]:

@@ -17,7 +17,7 @@ from ablations.plan import RESULTS
 from ablations.store import replace_text
 
 if TYPE_CHECKING:
-    from ablations.plan import Plan
+    from ablations.plan import Plan, Stage
     from ablations.store import Store
 
 FILE = "results.jsonl"
@@ -40,34 +40,46 @@ class Records:
         record = self._found.get(uid)
         return None if record is None else {**record["result"], "environment": record["environment"]}
 
-    def add(self, plan: Plan, store: Store) -> int:
-        """Take over what the store has of a plan, drop what older code made, write the file; returns the new ones."""
-        new = {}
-        for uid, stage in plan.stages.items():
-            result = store.result(uid)
-            if result is None:
-                continue
-            config = {name: part for name, part in stage.config.items() if name not in ("where", "kind", "seed")}
-            numbers = {name: part for name, part in result.items() if name not in (*LEFT, "environment")}
-            new[uid] = {
-                "uid": uid,
-                "kind": stage.kind,
-                "seed": stage.seed,
-                "needs": list(stage.needs),
-                "version": config.pop("version"),
-                "settings": config.pop("settings", {}),
-                "config": config,
-                "result": numbers,
-                "environment": result.get("environment", {}),
-            }
+    def take(self, plan: Plan, store: Store) -> int:
+        """Take over what the store has of a plan; records that older code made go.
+
+        Where the store trained a kept stage again, its result is the one: what was measured from the other training
+        goes too, unless the store has it, so that the numbers of a row are of one encoder.
+
+        Returns:
+            How many records of other trainings went.
+        """
         kept = {uid: record for uid, record in self._found.items() if RESULTS.get(record["kind"]) == record["version"]}
-        changed = {**kept, **new}
-        count = len(new.keys() - kept.keys())
-        if changed != self._found:
-            self._found = changed
+        new = {uid: _record(stage, found) for uid, stage in plan.stages.items() if (found := store.result(uid))}
+        lost = {uid for uid, record in new.items() if uid in kept and _line(kept[uid]) != _line(record)}
+        waiting = set(lost)
+        while waiting:  # what needs one of these, and what needs that
+            waiting = {uid for uid, record in kept.items() if waiting & set(record["needs"])} - lost
+            lost |= waiting
+        self._found = {uid: record for uid, record in kept.items() if uid not in lost} | new
+        return len(lost - new.keys())
+
+    def write(self) -> None:
+        """Put the file in place whole, where it would differ."""
+        text = _written(self._found)
+        if self._found and (not self.path.is_file() or self.path.read_text(encoding="utf-8") != text):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            replace_text(self.path, _written(changed))
-        return count
+            replace_text(self.path, text)
+
+
+def _record(stage: Stage, result: Mapping[str, Any]) -> dict[str, Any]:
+    config = {name: part for name, part in stage.config.items() if name not in ("where", "kind", "seed")}
+    return {
+        "uid": stage.uid,
+        "kind": stage.kind,
+        "seed": stage.seed,
+        "needs": list(stage.needs),
+        "version": config.pop("version"),
+        "settings": config.pop("settings", {}),
+        "config": config,
+        "result": {name: part for name, part in result.items() if name not in (*LEFT, "environment")},
+        "environment": result.get("environment", {}),
+    }
 
 
 def _written(records: Mapping[str, Mapping[str, Any]]) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ablations import engine, engines, prepare
+from ablations import engine, engines, prepare, publish
 from ablations.store import Store
 from ablations.tracking import Tracker
 
@@ -36,16 +35,13 @@ class Asked:
     command: str
 
 
-def conduct(
-    asked: Asked, planned: Plan, console: Console, report: Callable[[Plan, Store, Path], dict[str, list[Path]]]
-) -> bool:
+def conduct(asked: Asked, planned: Plan, console: Console) -> bool:
     """Run what is missing and write the tables; returns whether nothing failed.
 
     Args:
         asked: the command line.
         planned: its studies and overrides.
         console: for plan, progress and outcome.
-        report: writes the tables; returns the files of each study.
 
     Raises:
         ValueError, OSError: bad input, in one line.
@@ -75,7 +71,7 @@ def conduct(
             devices=asked.per_run,
             engine=chosen.build(store),
         )
-        paths = report(planned, store, asked.reports)
+        paths = publish.write_studies(planned, store, asked.reports)
     finally:
         if tracker:
             tracker.close()

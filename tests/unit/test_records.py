@@ -36,11 +36,20 @@ def filled(root: Path, plan: Plan) -> Store:
     return store
 
 
+def kept(path: Path, plan: Plan, store: Store) -> int:
+    """Take over what a store has, as every report does; how many records of other trainings went."""
+    records = Records(path)
+    gone = records.take(plan, store)
+    records.write()
+    return gone
+
+
 def test_tables_from_records_are_those_from_the_store(tmp_path: Path) -> None:
     plan = planned()
     store = filled(tmp_path / "runs", plan)
     path = tmp_path / "reports" / FILE
-    assert Records(path).add(plan, store) == len(plan.stages)
+    assert kept(path, plan, store) == 0
+    assert len(Records(path)) == len(plan.stages)
     (first,) = report.build(plan, store)
     (second,) = report.build(plan, Store(tmp_path / "nothing"), records=Records(path))
     assert first.measured and first.comparisons[0].boot_low is not None
@@ -49,13 +58,12 @@ def test_tables_from_records_are_those_from_the_store(tmp_path: Path) -> None:
 
 def test_what_is_long_stays_behind_and_counts_are_packed(tmp_path: Path) -> None:
     plan = planned(seeds=(0,))
-    records = Records(tmp_path / FILE)
-    records.add(plan, filled(tmp_path / "runs", plan))
+    kept(tmp_path / FILE, plan, filled(tmp_path / "runs", plan))
     text = (tmp_path / FILE).read_text()
     assert "predictions" not in text and '"final"' not in text and '"of":"222222222222"' in text
     uid = next(uid for uid, stage in plan.stages.items() if stage.kind == "linear")
-    kept = Records(tmp_path / FILE).result(uid)
-    assert kept is not None and kept["per_video"]["of"] == [2] * 12 and kept["environment"]["commit"] == "abc"
+    found = Records(tmp_path / FILE).result(uid)
+    assert found is not None and found["per_video"]["of"] == [2] * 12 and found["environment"]["commit"] == "abc"
     assert max(map(len, text.splitlines())) < 4_000
 
 
@@ -63,26 +71,79 @@ def test_records_of_several_runs_come_together_and_none_is_written_twice(tmp_pat
     path = tmp_path / FILE
     for seed in (0, 1):  # each from a store of its own
         plan = planned(seeds=(seed,))
-        Records(path).add(plan, filled(tmp_path / f"runs{seed}", plan))
+        kept(path, plan, filled(tmp_path / f"runs{seed}", plan))
     before = path.read_bytes()
     both = planned()
     assert len(Records(path)) == len(both.stages)
-    assert Records(path).add(both, Store(tmp_path / "runs0")) == 0
+    assert kept(path, both, Store(tmp_path / "runs0")) == 0
     assert path.read_bytes() == before
 
 
 def test_records_of_older_code_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, plan = tmp_path / FILE, planned(seeds=(0,))
-    Records(path).add(plan, filled(tmp_path / "runs", plan))
+    kept(path, plan, filled(tmp_path / "runs", plan))
     monkeypatch.setitem(planning.RESULTS, "linear", 99)
-    Records(path).add(planned(seeds=(0,)), Store(tmp_path / "nothing"))
+    kept(path, planned(seeds=(0,)), Store(tmp_path / "nothing"))
     kinds = {stage.kind for uid, stage in plan.stages.items() if Records(path).result(uid)}
     assert "linear" not in kinds and "pretrain" in kinds
 
 
+def trained_again(root: Path, plan: Plan, *kinds: str) -> Store:
+    """A store in which stages of these kinds are done, by another machine."""
+    store = Store(root)
+    for stage in plan.stages.values():
+        if stage.kind in kinds:
+            store.prepare(stage)
+            store.finish(stage.uid, {"environment": {"commit": "abc", "device": "another"}, "top1": 50.0, "broken": []})
+    return store
+
+
+def pretrained(plan: Plan, uid: str) -> bool:
+    """Whether a stage is or needs a pre-training: an untrained encoder and raw frames do not."""
+    return uid.startswith("pretrain") or any(pretrained(plan, need) for need in plan.stages[uid].needs)
+
+
+def downstream(plan: Plan, *kinds: str) -> set[str]:
+    return {uid for uid, stage in plan.stages.items() if stage.kind in kinds and pretrained(plan, uid)}
+
+
+def test_results_of_another_training_go_with_it(tmp_path: Path) -> None:
+    path, plan = tmp_path / FILE, planned(seeds=(0,))
+    kept(path, plan, filled(tmp_path / "runs", plan))
+    store = trained_again(tmp_path / "again", plan, "pretrain")
+    dependents = downstream(plan, "features", "linear", "finetune")
+    assert kept(path, plan, store) == len(dependents) > 4
+    records = Records(path)
+    assert not any(records.result(uid) for uid in dependents)
+    assert all(records.result(uid) for uid in plan.stages.keys() - dependents)
+    pretrainings = [uid for uid, stage in plan.stages.items() if stage.kind == "pretrain"]
+    assert all(records.result(uid)["environment"]["device"] == "another" for uid in pretrainings)  # type: ignore[index]
+    assert kept(path, plan, store) == 0
+
+
+def test_what_was_measured_of_the_new_training_stays(tmp_path: Path) -> None:
+    path, plan = tmp_path / FILE, planned(seeds=(0,))
+    kept(path, plan, filled(tmp_path / "runs", plan))
+    store = trained_again(tmp_path / "again", plan, "pretrain", "features", "linear")
+    ft = downstream(plan, "finetune")
+    linear = [uid for uid, stage in plan.stages.items() if stage.kind == "linear"]
+    assert kept(path, plan, store) == len(ft)
+    records = Records(path)
+    assert not any(records.result(uid) for uid in ft)
+    assert all(records.result(uid)["top1"] == 50.0 for uid in linear)  # type: ignore[index]
+
+
+def test_one_seed_trained_again_leaves_the_others(tmp_path: Path) -> None:
+    path, plan = tmp_path / FILE, planned()
+    kept(path, plan, filled(tmp_path / "runs", plan))
+    kept(path, plan, trained_again(tmp_path / "again", planned(seeds=(0,)), "pretrain"))
+    records = Records(path)
+    assert {plan.stages[uid].seed for uid in downstream(plan, "linear") if records.result(uid)} == {1}
+
+
 def test_a_damaged_line_is_named(tmp_path: Path) -> None:
     path, plan = tmp_path / FILE, planned(seeds=(0,))
-    Records(path).add(plan, filled(tmp_path / "runs", plan))
+    kept(path, plan, filled(tmp_path / "runs", plan))
     lines = path.read_text().splitlines()
     lines[5] = lines[5][:40]
     path.write_text("\n".join(lines))
