@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import shlex
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ablations import code, literature, stats, verdicts
+from ablations import code, expenses, literature, stats, verdicts
 from ablations import notes as below
 from ablations.diagnoses import DIAGNOSES, ROLE
 from ablations.results import NAMES, Results
@@ -25,26 +24,7 @@ if TYPE_CHECKING:
 
 KINDS = {"lin": "linear probe, top-1 %", "ft": "fine-tuning, top-1 %"}
 ROLES = {"ucf101": "UCF101", "hmdb51": "HMDB51", "diving48": "Diving48"}
-DAY = 86_400.0  # seconds
-BRIEF = 0.01 * DAY  # longest pre-training whose time is given in seconds
-RELATIVE, ALL_PARAMETERS = "gpu_days/relative", "parameters/all"  # derived columns
-
-
-@dataclass(frozen=True)
-class Cost:
-    """A column about one step of pre-training that comes with GPU-days."""
-
-    key: str  # of the result
-    title: str
-    unit: str
-    decimals: int
-
-
-STEP_COSTS = {
-    "gpu_days/flops": Cost("gflop_per_step", "GFLOP per step", "GFLOP", 1),
-    "gpu_days/step": Cost("seconds_per_step", "time per step", "s", 3),
-    "gpu_days/memory": Cost("peak_memory_gib", "peak memory", "GiB", 2),
-}
+ALL_PARAMETERS = "parameters/all"  # a derived column
 
 
 def build(plan: Plan, store: Store, command: str | None = None, records: Records | None = None) -> list[Table]:
@@ -99,18 +79,9 @@ def _table(rows: Sequence[PlannedRow], plan: Plan, results: Results, command: st
     ]
     if "parameters" in metrics:
         for row, own in zip(rows, cells, strict=True):
-            own[ALL_PARAMETERS] = _of_pretraining(row, "parameters_millions", results)
+            own[ALL_PARAMETERS] = expenses.of_pretraining(row, "parameters_millions", results)
     if "gpu_days" in metrics:
-        for name, cost in STEP_COSTS.items():
-            for row, own in zip(rows, cells, strict=True):
-                own[name] = _of_pretraining(row, cost.key, results)
-        for name in ("gpu_days", *STEP_COSTS):
-            for own, relative in zip(cells, _relative([own[name] for own in cells]), strict=True):
-                own[f"{name}/relative"] = relative
-        if _brief(rows, results):
-            for own in cells:
-                seconds = {seed: round(DAY * days, 6) for seed, days in own["gpu_days"].values.items()}
-                own["gpu_days"] = replace(own["gpu_days"], values=seconds)
+        expenses.add(rows, cells, results)
     order = [name for metric in metrics for name in cells[0] if name == metric or name.startswith(f"{metric}/")]
     notes: list[str] = []
     columns = []
@@ -166,7 +137,7 @@ def _table(rows: Sequence[PlannedRow], plan: Plan, results: Results, command: st
         references=references,
         comparisons=_comparisons(shown, columns, hits),
         agreements=_agreements(shown, columns),
-        verdicts=tuple(_judge(claim, shown, columns, below.alike(rows), hits) for claim in study.claims),
+        verdicts=tuple(_judge(claim, rows, shown, columns, hits, results) for claim in study.claims),
         failures=tuple(results.failures),
         omitted=omitted,
         environments=tuple(results.environments),
@@ -228,32 +199,6 @@ def _cell(sources: Mapping[int, Source], metric: str, results: Results, paper: M
             found = float(found) * result["steps"] * result.get("devices", 1)
         values[seed] = source.factor * float(found)
     return Cell(paper.get(metric), values, missing, uids={seed: source.uid for seed, source in sources.items()})
-
-
-def _of_pretraining(row: PlannedRow, key: str, results: Results) -> Cell:
-    """A number that comes with the row's pre-trainings, whatever else was asked for."""
-    found = {seed: results.get(uid) for seed, uid in row.pretrain.items()}
-    values = {seed: float(result[key]) for seed, result in found.items() if result and key in result}
-    return Cell(None, values, uids=dict(row.pretrain))
-
-
-def _relative(costs: Sequence[Cell]) -> list[Cell]:
-    """Cost over the first row's, seed by seed; the paper's likewise."""
-    first = costs[0]
-    return [
-        Cell(
-            round(cost.paper / first.paper, 3) if cost.paper is not None and first.paper else None,
-            {seed: value / first.values[seed] for seed, value in cost.values.items() if first.values.get(seed)},
-        )
-        for cost in costs
-    ]
-
-
-def _brief(rows: Sequence[PlannedRow], results: Results) -> bool:
-    """Whether pre-trainings are so short that days say nothing."""
-    found = [result for uid in _uids(rows, "gpu_days") if (result := results.get(uid))]
-    took = [result["seconds_per_step"] * result["steps"] for result in found if "seconds_per_step" in result]
-    return bool(took) and max(took) < BRIEF
 
 
 def _hits(sources: Mapping[int, Source], results: Results) -> dict[int, stats.PerVideo]:
@@ -324,7 +269,7 @@ def _column(
     if metric in DIAGNOSES:
         return _diagnosis_column(metric, rows, data, results)
     if metric.startswith("gpu_days"):
-        return _cost_column(metric, rows, cells, results)
+        return expenses.column(metric, rows, cells, results)
     kind, _, role = metric.partition("/")
     title = _kind_title(kind)
     found = [result for uid in _uids(rows, metric) if (result := results.get(uid))]
@@ -387,58 +332,6 @@ def _protocol_note(protocols: Sequence[str], found: Sequence[Mapping[str, Any]],
     return f"Protocol: {'; '.join(parts)}."
 
 
-def _cost_column(
-    metric: str, rows: Sequence[PlannedRow], cells: Sequence[Mapping[str, Cell]], results: Results
-) -> tuple[Column, list[str]]:
-    found = [result for uid in _uids(rows, "gpu_days") if (result := results.get(uid))]
-    kinds = {_device(result) for result in found}
-    if metric not in ("gpu_days", RELATIVE):
-        return _step_column(metric, rows, kinds)
-    what = "GPU" if kinds == {"cuda"} else "device"
-    brief = _brief(rows, results)
-    time = "seconds" if brief else "days"
-    unit = f"{what}-{time}"
-    where = {"cuda": "GPU", "cpu": "CPU"}
-    devices = " and ".join(sorted(where.get(kind, kind) for kind in kinds)) or "no run yet"
-    note = (
-        f"Median time of a step × steps × devices, in {time} ({devices}), beside whatever else the machine did; a "
-        "pre-training that rows or studies share was timed once. The paper timed 3 RTX 2080 Ti: compare ratios only."
-    )
-    if metric == RELATIVE:
-        title = f"cost relative to “{rows[0].row.label}”"
-        return Column(metric, title, "", "", unit="×", decimals=3), [note]
-    means = [mean for own in cells if (mean := own["gpu_days"].mean)]
-    decimals = 1 if brief else max(2, 2 - math.floor(math.log10(min(means)))) if means else 2
-    column = Column(
-        metric, "pre-training cost", f"{unit} ({devices})", "GPU-days", unit=unit, decimals=decimals, better="lower"
-    )
-    return column, [note]
-
-
-def _step_column(metric: str, rows: Sequence[PlannedRow], kinds: Collection[str]) -> tuple[Column, list[str]]:
-    """FLOPs, time or memory of a step, or its ratio to the first row's."""
-    name = metric.removesuffix("/relative")
-    cost = STEP_COSTS[name]
-    batch = rows[0].resolved.settings.optim.batch
-    notes = {
-        "gpu_days/flops": f"Forward, backward and key passes of a batch of {batch}, counted and not timed; a "
-        "multiplication and an addition are two FLOPs.",
-        "gpu_days/step": f"Median over a pre-training, batch of {batch}, the wait for data included.",
-        "gpu_days/memory": "The most that tensors took on the GPU."
-        if kinds == {"cuda"}
-        else "The most that the process held, PyTorch itself and the videos included.",
-    }
-    if metric != name:
-        title = f"{cost.title} relative to “{rows[0].row.label}”"
-        return Column(metric, title, "", "", unit="×", decimals=3), [notes[name]]
-    return Column(metric, cost.title, cost.unit, "", unit=cost.unit, decimals=cost.decimals), [notes[name]]
-
-
-def _device(result: Mapping[str, Any]) -> str:
-    """The kind of device that a stage ran on: "cpu", "cuda"."""
-    return str(result.get("environment", {}).get("device", "cpu")).partition(":")[0]
-
-
 def _told_apart(columns: Sequence[Column]) -> list[Column]:
     """Columns of one title and one data set (roles that differ in protocol) say whose place they take."""
     shown = [(column.title, column.data) for column in columns if column.same_as is None]
@@ -455,10 +348,11 @@ def _told_apart(columns: Sequence[Column]) -> list[Column]:
 
 def _judge(
     claim: Claim,
+    planned: Sequence[PlannedRow],
     rows: Sequence[Row],
     columns: Sequence[Column],
-    alike: Sequence[Sequence[str]],
     hits: Mapping[str, Mapping[str, stats.Hits]],
+    results: Results,
 ) -> verdicts.Verdict:
     column = next((column for column in columns if column.metric == claim.metric), None)
     kind = next(name for name in ("best", "worst", "better", "equal", "ratio") if getattr(claim, name))
@@ -468,10 +362,18 @@ def _judge(
         reason = f"one data set plays both UCF101 and HMDB51 here, so {claim.metric} repeats {column.same_as}"
         return verdicts.unmeasured(claim.says, claim.metric, kind, reason)
     compared = claim.labels if not (claim.best or claim.worst) else [row.label for row in rows]
-    same = next((labels for labels in alike if len(set(labels) & set(compared)) > 1), None)
+    same = next((labels for labels in below.alike(planned) if len(set(labels) & set(compared)) > 1), None)
     if same is not None:
         return verdicts.unmeasured(claim.says, claim.metric, kind, f"{below.quoted(same)} are one experiment here")
-    values = {row.label: row.cells[claim.metric].values for row in rows}
+    fair = expenses.comparable(claim.metric, planned, compared, results)
+    values = {
+        row.label: {seed: value for seed, value in row.cells[claim.metric].values.items() if seed in fair[row.label]}
+        for row in rows
+    }
+    both = set.intersection(*(set(row.cells[claim.metric].values) for row in rows if row.label in compared))
+    if both and not both & fair[compared[-1]]:
+        reason = f"{below.quoted(compared)} were pre-trained on machines of different kinds, seed by seed"
+        return verdicts.unmeasured(claim.says, claim.metric, kind, reason)
     others = [row.label for row in rows]
     seen = hits.get(claim.metric, {})
     if claim.equal:

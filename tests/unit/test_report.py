@@ -558,6 +558,43 @@ def test_cost_is_days_times_devices_and_relative_to_the_first_row(device: str, u
     assert "0.0330 (1)" in render.markdown(table)
 
 
+def test_times_of_two_kinds_of_machines_make_no_ratio() -> None:
+    plan = planned(
+        {"gpu_days": "seconds_per_step"},
+        seeds=(0, 1, 2),
+        claims=[claim(metric="gpu_days", ratio=("DC", "VD"), value=1.029)],
+    )
+    results = {}
+    for label, seconds, cpu in (("VD", 100.0, ("a", "a", "a")), ("DC", 103.0, ("a", "b", "a"))):
+        for seed in range(3):
+            result = cost(seconds * (2 if cpu[seed] == "b" else 1), "cpu")
+            result["environment"] |= {"cpu": cpu[seed], "threads": 1}
+            results[f"pretrain-{label}-{seed}"] = result
+    table = built(plan, results)
+    (_, second), (verdict,) = table.rows, table.verdicts
+    for name in ("gpu_days", "gpu_days/step", "gpu_days/memory"):
+        assert set(second.cells[f"{name}/relative"].values) == {0, 2}
+    assert second.cells["gpu_days/relative"].values == {0: pytest.approx(1.03), 2: pytest.approx(1.03)}
+    assert set(second.cells["gpu_days/flops/relative"].values) == {0, 1, 2}  # counted, not timed
+    assert set(second.cells["gpu_days"].values) == {0, 1, 2}
+    assert verdict.n == 2 and verdict.gap == pytest.approx(1.03)
+    assert "Seeds of which both pre-trainings ran on machines of one kind" in render.markdown(table)
+    results["pretrain-VD-1"]["environment"] |= {"cpu": "b", "threads": 2}
+    assert built(plan, results).verdicts[0].n == 2  # another number of threads is another machine
+    for seed in (0, 2):
+        results[f"pretrain-VD-{seed}"]["environment"] |= {"cpu": "c"}
+    (verdict,) = built(plan, results).verdicts
+    assert verdict.words == "undecided: “DC” and “VD” were pre-trained on machines of different kinds, seed by seed"
+
+
+def test_cards_of_one_kind_are_one_machine_whatever_holds_them() -> None:
+    plan = planned({"gpu_days": "seconds_per_step"})
+    results = {f"pretrain-{label}-0": cost(100.0, "cuda: H100") for label in ("VD", "DC")}
+    results["pretrain-VD-0"]["environment"] |= {"cpu": "a", "threads": 8}
+    results["pretrain-DC-0"]["environment"] |= {"cpu": "b", "threads": 4}
+    assert built(plan, results).rows[1].cells["gpu_days/relative"].values == {0: 1.0}
+
+
 def test_short_runs_cost_seconds_and_damaged_results_are_named() -> None:
     plan = planned({"gpu_days": "seconds_per_step"})
     table = built(plan, {"pretrain-VD-0": cost(12.3, "cpu"), "pretrain-DC-0": {"half": 1}})
