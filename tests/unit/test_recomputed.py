@@ -1,0 +1,151 @@
+"""Committed means, intervals, p-values and verdicts again, from the seeds' values in table.json, by other means.
+
+Nothing of ablations/ is used: studies are read as plain YAML, tests are loops over their definitions.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from scipy.stats import ttest_1samp, ttest_rel
+
+ROOT = Path(__file__).parents[2]
+TABLES = sorted(path for path in ROOT.glob("reports/*/*/table.json"))
+close = pytest.approx
+
+
+def values(table: dict[str, Any], label: str, metric: str) -> dict[str, float]:
+    (row,) = (row for row in table["rows"] if row["label"] == label)
+    return dict(row["cells"].get(metric, {}).get("values", {}))
+
+
+def paired(one: dict[str, float], other: dict[str, float]) -> list[float]:
+    return [one[seed] - other[seed] for seed in sorted(one.keys() & other.keys(), key=int)]
+
+
+def flipped(differences: list[float]) -> float:
+    """Of all ways to sign the differences, the share whose sum is as far from 0."""
+    seen = abs(sum(differences)) - 1e-6
+    sums = [
+        abs(sum(s * d for s, d in zip(signs, differences, strict=True)))
+        for signs in itertools.product((1, -1), repeat=len(differences))
+    ]
+    return sum(one >= seen for one in sums) / len(sums)
+
+
+@pytest.fixture(params=TABLES, ids=lambda path: "/".join(path.parts[-3:-1]))
+def table(request: pytest.FixtureRequest) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(request.param.read_text(encoding="utf-8"))
+    return found
+
+
+def test_there_are_tables() -> None:
+    assert len(TABLES) > 20
+
+
+def test_means_and_intervals_of_cells(table: dict[str, Any]) -> None:
+    for row in (*table["rows"], *table["references"]):
+        for cell in row["cells"].values():
+            found = list(cell["values"].values())
+            assert cell["n"] == len(found)
+            assert cell["mean"] == (close(statistics.fmean(found), rel=1e-8) if found else None)
+            if len(found) < 2:
+                assert cell["std"] is cell["half"] is None
+                continue
+            assert cell["std"] == close(statistics.stdev(found), rel=1e-6, abs=1e-7)
+            if cell["std"] > 1e-6:
+                interval = ttest_1samp(found, 0).confidence_interval(0.95)
+                assert cell["half"] == close((interval.high - interval.low) / 2, rel=1e-6)
+
+
+def test_rows_against_the_default_row(table: dict[str, Any]) -> None:
+    p_values: dict[str, list[tuple[float, float]]] = {}
+    for found in table["comparisons"]:
+        one, other = (values(table, found[side], found["metric"]) for side in ("label", "against"))
+        differences = paired(one, other)
+        assert len(found["seeds"]) == len(differences)
+        if not differences:
+            assert found["gap"] is None
+            continue
+        assert found["gap"] == close(statistics.fmean(differences), abs=1e-6)
+        if len(differences) < 2 or statistics.stdev(differences) < 1e-6:
+            continue
+        seeds = list(map(str, found["seeds"]))
+        tested = ttest_rel([one[seed] for seed in seeds], [other[seed] for seed in seeds])
+        interval = tested.confidence_interval(0.95)
+        assert [found["low"], found["high"]] == close([interval.low, interval.high], abs=1e-5)
+        assert found["p"] == close(tested.pvalue, rel=1e-4)
+        assert found["sign_flip"] == close(flipped(differences))
+        p_values.setdefault(found["metric"], []).append((found["p"], found["p_holm"]))
+    for pairs in p_values.values():  # Holm (1979): the k-th least of m times m - k, never below the one before
+        least = 0.0
+        for rank, (p, holm) in enumerate(sorted(pairs)):
+            least = max(least, min(1.0, (len(pairs) - rank) * p))
+            assert holm == close(least, rel=1e-6)
+
+
+def test_verdicts_on_one_row_being_better_than_another(table: dict[str, Any]) -> None:
+    study = yaml.safe_load(next(ROOT.glob(f"studies/**/{table['study']}.yaml")).read_text(encoding="utf-8"))
+    for claim, verdict in zip(study.get("claims", []), table["verdicts"], strict=True):
+        assert claim["says"] == verdict["says"]
+        if "better" not in claim or verdict["n"] < 2:
+            assert verdict["n"] >= 2 or verdict["state"] == "undecided"
+            continue
+        column = next(column for column in table["columns"] if column["metric"] == verdict["metric"])
+        sign = -1 if column["better"] == "lower" else 1
+        worse = claim["worse"] if isinstance(claim["worse"], list) else [claim["worse"]]
+        level = {True: 0.95, False: 1 - 0.05 / len(worse)}
+        pairs = []
+        for label in worse:
+            one, other = values(table, claim["better"], verdict["metric"]), values(table, label, verdict["metric"])
+            differences = [sign * difference for difference in paired(one, other)]
+            if len(differences) < 2:
+                continue
+            tested = ttest_1samp(differences, 0)
+            lows, highs = zip(
+                *(tested.confidence_interval(level[one_sided]) for one_sided in (True, False)), strict=True
+            )
+            pairs.append((statistics.fmean(differences), lows[0], highs[0], highs[1], tested.pvalue, len(differences)))
+        shown = min(pairs, key=lambda pair: abs(pair[0] - verdict["gap"]))
+        assert [verdict["gap"], verdict["low"], verdict["high"], verdict["n"]] == close(
+            [*shown[:3], shown[5]], abs=1e-5
+        )
+        assert verdict["p"] == close(shown[4], rel=1e-4)
+        boot = (verdict["boot_low"], verdict["boot_high"])
+        whole = len(pairs) == len(worse) and all(low > 0 for _, low, *_ in pairs) and (boot[0] is None or boot[0] > 0)
+        refuted = any(strict < 0 for *_, strict, _, _ in pairs) and (boot[1] is None or boot[1] < 0)
+        assert (verdict["state"] == "supported") == whole
+        assert (verdict["state"] == "contradicted") == refuted
+
+
+def test_bootstrap_over_seeds_and_videos_again_by_plain_loops() -> None:
+    """Table 1 of `mini`, from the outcomes per test video in the records: other draws, so only about the same."""
+    folder = ROOT / "reports/mini"
+    table = json.loads((folder / "table1_losses/table.json").read_text(encoding="utf-8"))
+    lines = (json.loads(line) for line in (folder / "results.jsonl").read_text(encoding="utf-8").splitlines())
+    outcomes = {line["uid"]: line["result"]["per_video"] for line in lines if "per_video" in line.get("result", {})}
+    draw = random.Random(0)
+    cells = {row["label"]: row["cells"]["lin/ucf101"] for row in table["rows"]}
+    found = next(found for found in table["comparisons"] if found["metric"] == "lin/ucf101" and found["label"] == "VV")
+    sides = [
+        [[int(right) for right in outcomes[cells[found[side]]["uids"][str(seed)]]["top1"]] for seed in found["seeds"]]
+        for side in ("label", "against")
+    ]
+    count = len(sides[0][0])
+    of = [int(n) for n in outcomes[cells["VV"]["uids"][str(found["seeds"][0])]]["of"]]
+    gaps = []
+    for _ in range(1000):
+        videos = draw.choices(range(count), k=count)
+        seeds = draw.choices(range(len(found["seeds"])), k=len(found["seeds"]))
+        seen = sum(of[video] for video in videos) * len(seeds)
+        right = [sum(side[seed][video] for seed in seeds for video in videos) for side in sides]
+        gaps.append(100 * (right[0] - right[1]) / seen)
+    cut = statistics.quantiles(gaps, n=40)
+    assert [found["boot_low"], found["boot_high"]] == close([cut[0], cut[-1]], abs=1.2)
