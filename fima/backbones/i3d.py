@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from fima.backbones.conv import Conv3d
 
 Triple = tuple[int, ...]
+Window = tuple[Triple, Triple, Triple]  # kernel, stride and padding in front
 # Input channels and widths of the Inception blocks: 1x1; 3x3 reduction, 3x3; reduction, 3x3; after the pool.
 BLOCKS: dict[str, tuple[int, Sequence[int]]] = {
     "mixed_3b": (192, (64, 96, 128, 16, 32, 32)),
@@ -48,10 +49,14 @@ class Unit(nn.Module):
         self.conv = Conv3d(before, after, kernel, stride, padding=0 if self.uneven else kernel // 2, bias=False)
         self.norm = nn.BatchNorm3d(after, eps=1e-3)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def convolved(self, x: Tensor) -> Tensor:
         if self.uneven:
             x = F.pad(x, same(x.shape[2:], self.conv.kernel_size, self.conv.stride))
-        return F.relu(self.norm(self.conv(x)), inplace=True)
+        convolved: Tensor = self.conv(x)
+        return convolved
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.norm(self.convolved(x)), inplace=True)
 
 
 class _MaxPool(torch.autograd.Function):
@@ -62,18 +67,23 @@ class _MaxPool(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, kernel: Triple, stride: Triple, front: Triple) -> Tensor:
+    def forward(ctx: Any, x: Tensor, window: Window) -> Tensor:
         ctx.save_for_backward(x)
-        ctx.window = kernel, stride, front
+        ctx.window = kernel, stride, front = window
         return F.max_pool3d(x, kernel, stride, front, ceil_mode=True)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
-        kernel, stride, front = ctx.window
-        _, indices = F.max_pool3d(x, kernel, stride, front, ceil_mode=True, return_indices=True)
-        back = torch.ops.aten.max_pool3d_with_indices_backward
-        return back(gradient, x, kernel, stride, front, (1, 1, 1), True, indices), None, None, None
+        return _max_pool_backward(x, gradient, ctx.window), None
+
+
+def _max_pool_backward(x: Tensor, gradient: Tensor, window: Window) -> Tensor:
+    kernel, stride, front = window
+    _, indices = F.max_pool3d(x, kernel, stride, front, ceil_mode=True, return_indices=True)
+    back = torch.ops.aten.max_pool3d_with_indices_backward
+    found: Tensor = back(gradient, x, kernel, stride, front, (1, 1, 1), True, indices)
+    return found
 
 
 class Pool(nn.Module):
@@ -83,11 +93,52 @@ class Pool(nn.Module):
         super().__init__()
         self.kernel, self.stride = kernel, stride
 
+    def window(self, x: Tensor) -> Window:
+        return self.kernel, self.stride, tuple(same(x.shape[2:], self.kernel, self.stride)[-2::-2])
+
     def forward(self, x: Tensor) -> Tensor:
-        front = tuple(same(x.shape[2:], self.kernel, self.stride)[-2::-2])
         # A maximum is exact in any precision, but autocast on a CPU would take it to float32 and back.
         with torch.autocast("cpu", enabled=False):
-            pooled: Tensor = _MaxPool.apply(x, self.kernel, self.stride, front)
+            pooled: Tensor = _MaxPool.apply(x, self.window(x))
+        return pooled
+
+
+class _NormReluPool(torch.autograd.Function):
+    """BatchNorm, ReLU and max pooling that keep the input alone and find the rest again in backward, to the last bit.
+
+    Behind a convolution nobody else needs what lies between, and before I3D's first two pools it is a seventh of all
+    that a bfloat16 step remembers.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, norm: nn.BatchNorm3d, pool: Pool) -> Tensor:
+        ctx.save_for_backward(x, weight, bias)
+        ctx.eps, ctx.window = norm.eps, pool.window(x)
+        pooled: Tensor = pool(F.relu(norm(x), inplace=True))
+        return pooled
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        leaves = [tensor.detach().requires_grad_() for tensor in ctx.saved_tensors]
+        x, weight, bias = leaves
+        with torch.enable_grad():  # running statistics moved in forward
+            y = F.relu(F.batch_norm(x, None, None, weight, bias, training=True, eps=ctx.eps), inplace=True)
+        return *torch.autograd.grad(y, leaves, _max_pool_backward(y.detach(), gradient, ctx.window)), None, None
+
+
+class PooledUnit(Unit):
+    """Convolution, BatchNorm, ReLU and max pooling of the stem."""
+
+    def __init__(self, before: int, after: int, kernel: int, stride: int, pool: Pool) -> None:
+        super().__init__(before, after, kernel, stride)
+        self.pool = pool
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled: Tensor
+        if self.norm.training and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            pooled = _NormReluPool.apply(self.convolved(x), self.norm.weight, self.norm.bias, self.norm, self.pool)
+        else:
+            pooled = self.pool(super().forward(x))
         return pooled
 
 
@@ -115,11 +166,9 @@ class I3D(nn.Sequential):
         blocks = {name: Inception(before, widths) for name, (before, widths) in BLOCKS.items()}
         super().__init__()
         for name, module in (
-            ("conv_1a", Unit(3, 64, 7, 2)),
-            ("pool_2a", Pool((1, 3, 3), (1, 2, 2))),
+            ("conv_1a", PooledUnit(3, 64, 7, 2, Pool((1, 3, 3), (1, 2, 2)))),
             ("conv_2b", Unit(64, 64)),
-            ("conv_2c", Unit(64, 192, 3)),
-            ("pool_3a", Pool((1, 3, 3), (1, 2, 2))),
+            ("conv_2c", PooledUnit(64, 192, 3, 1, Pool((1, 3, 3), (1, 2, 2)))),
             *((name, blocks[name]) for name in ("mixed_3b", "mixed_3c")),
             ("pool_4a", Pool((3, 3, 3), (2, 2, 2))),
             *((name, blocks[name]) for name in ("mixed_4b", "mixed_4c", "mixed_4d", "mixed_4e", "mixed_4f")),

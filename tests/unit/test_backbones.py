@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -214,9 +215,38 @@ def test_the_fast_ways_are_the_same_function(
         patch.setattr(Conv3d, "forward", nn.Conv3d.forward)
         patch.setattr(i3d.Pool, "forward", lambda self, x: F.max_pool3d(
             F.pad(x, i3d.same(x.shape[2:], self.kernel, self.stride)), self.kernel, self.stride))  # fmt: skip
+        patch.setattr(i3d.PooledUnit, "forward", lambda self, x: self.pool(i3d.Unit.forward(self, x)))
         plain = found()
     for one, other in zip(fast, plain, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_the_stem_keeps_what_it_convolved_and_nothing_after(precision: torch.dtype) -> None:
+    """The same to the last bit as layer after layer: output, gradients and running statistics; half is remembered."""
+
+    def found(pooled: Callable[[i3d.PooledUnit, Tensor], Tensor]) -> tuple[list[Tensor], int]:
+        torch.manual_seed(0)
+        unit = i3d.PooledUnit(3, 8, 3, 1, i3d.Pool((1, 3, 3), (1, 2, 2))).to(memory_format=torch.channels_last_3d)
+        clips = torch.randn(2, 3, 4, 13, 13).to(precision, memory_format=torch.channels_last_3d)
+        kept: dict[int, int] = {}
+
+        def keep(tensor: Tensor) -> Tensor:
+            if tensor.shape == (2, 8, 4, 13, 13):
+                kept[tensor.data_ptr()] = tensor.numel()
+            return tensor
+
+        with (
+            torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+            torch.autocast("cpu", torch.bfloat16, enabled=precision is torch.bfloat16),
+        ):
+            out = pooled(unit, clips)
+        gradients = torch.autograd.grad(out.float().square().sum(), list(unit.parameters()))
+        return [out, *gradients, *unit.buffers()], len(kept)
+
+    (fused, few), (plain, many) = found(i3d.PooledUnit.forward), found(lambda u, x: u.pool(i3d.Unit.forward(u, x)))
+    assert all(torch.equal(one, other) for one, other in zip(fused, plain, strict=True))
+    assert (few, many) == (1, 2)
 
 
 @pytest.mark.parametrize("name", ["i3d", "r2plus1d", "small"])
