@@ -43,15 +43,20 @@ class Records:
     def take(self, plan: Plan, store: Store) -> int:
         """Take over what the store has of a plan; records that older code made go.
 
-        Where the store trained a kept stage again, its result is the one: what was measured from the other training
-        goes too, unless the store has it, so that the numbers of a row are of one encoder.
+        Where the store pre-trained a kept encoder again, its result is the one: what was measured from the other
+        training goes too, unless the store has it, so that the numbers of a row are of one encoder. A random encoder is
+        the same wherever it was drawn.
 
         Returns:
             How many records of other trainings went.
         """
         kept = {uid: record for uid, record in self._found.items() if RESULTS.get(record["kind"]) == record["version"]}
         new = {uid: _record(stage, found) for uid, stage in plan.stages.items() if (found := store.result(uid))}
-        lost = {uid for uid, record in new.items() if uid in kept and _line(kept[uid]) != _line(record)}
+        lost = {
+            uid
+            for uid, record in new.items()
+            if uid in kept and record["kind"] == "pretrain" and _line(kept[uid]) != _line(record)
+        }
         waiting = set(lost)
         while waiting:  # what needs one of these, and what needs that
             waiting = {uid for uid, record in kept.items() if waiting & set(record["needs"])} - lost

@@ -133,6 +133,13 @@ def test_what_was_measured_of_the_new_training_stays(tmp_path: Path) -> None:
     assert all(records.result(uid)["top1"] == 50.0 for uid in linear)  # type: ignore[index]
 
 
+def test_a_random_encoder_drawn_again_is_the_same(tmp_path: Path) -> None:
+    path, plan = tmp_path / FILE, planned(seeds=(0,))
+    kept(path, plan, filled(tmp_path / "runs", plan))
+    assert kept(path, plan, trained_again(tmp_path / "again", plan, "untrained", "energy")) == 0
+    assert all(Records(path).result(uid) for uid in plan.stages)
+
+
 def test_one_seed_trained_again_leaves_the_others(tmp_path: Path) -> None:
     path, plan = tmp_path / FILE, planned()
     kept(path, plan, filled(tmp_path / "runs", plan))
