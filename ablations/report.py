@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ablations import code, expenses, literature, stats, verdicts
+from ablations import code, cost_columns, literature, stats, verdicts
 from ablations import notes as below
 from ablations.diagnoses import DIAGNOSES, ROLE
 from ablations.results import NAMES, Results
@@ -79,9 +79,9 @@ def _table(rows: Sequence[PlannedRow], plan: Plan, results: Results, command: st
     ]
     if "parameters" in metrics:
         for row, own in zip(rows, cells, strict=True):
-            own[ALL_PARAMETERS] = expenses.of_pretraining(row, "parameters_millions", results)
+            own[ALL_PARAMETERS] = cost_columns.of_pretraining(row, "parameters_millions", results)
     if "gpu_days" in metrics:
-        expenses.add(rows, cells, results)
+        cost_columns.add(rows, cells, results)
     order = [name for metric in metrics for name in cells[0] if name == metric or name.startswith(f"{metric}/")]
     notes: list[str] = []
     columns = []
@@ -111,7 +111,7 @@ def _table(rows: Sequence[PlannedRow], plan: Plan, results: Results, command: st
     cited = literature.of(rows, profile, {metric: _printed_title(metric) for metric in study.metrics})
     if cited is not None:
         notes.append(literature.note(cited))
-    changes = below.changes(plan, results)
+    changes, alike = below.changes(plan, results), below.alike(rows)
     return Table(
         study=study.study,
         title=study.title,
@@ -137,7 +137,7 @@ def _table(rows: Sequence[PlannedRow], plan: Plan, results: Results, command: st
         references=references,
         comparisons=_comparisons(shown, columns, hits),
         agreements=_agreements(shown, columns),
-        verdicts=tuple(_judge(claim, rows, shown, columns, hits, results) for claim in study.claims),
+        verdicts=tuple(_judge(claim, rows, shown, columns, alike, hits, results) for claim in study.claims),
         failures=tuple(results.failures),
         omitted=omitted,
         environments=tuple(results.environments),
@@ -269,7 +269,7 @@ def _column(
     if metric in DIAGNOSES:
         return _diagnosis_column(metric, rows, data, results)
     if metric.startswith("gpu_days"):
-        return expenses.column(metric, rows, cells, results)
+        return cost_columns.column(metric, rows, cells, results)
     kind, _, role = metric.partition("/")
     title = _kind_title(kind)
     found = [result for uid in _uids(rows, metric) if (result := results.get(uid))]
@@ -351,6 +351,7 @@ def _judge(
     planned: Sequence[PlannedRow],
     rows: Sequence[Row],
     columns: Sequence[Column],
+    alike: Sequence[Sequence[str]],
     hits: Mapping[str, Mapping[str, stats.Hits]],
     results: Results,
 ) -> verdicts.Verdict:
@@ -362,10 +363,10 @@ def _judge(
         reason = f"one data set plays both UCF101 and HMDB51 here, so {claim.metric} repeats {column.same_as}"
         return verdicts.unmeasured(claim.says, claim.metric, kind, reason)
     compared = claim.labels if not (claim.best or claim.worst) else [row.label for row in rows]
-    same = next((labels for labels in below.alike(planned) if len(set(labels) & set(compared)) > 1), None)
+    same = next((labels for labels in alike if len(set(labels) & set(compared)) > 1), None)
     if same is not None:
         return verdicts.unmeasured(claim.says, claim.metric, kind, f"{below.quoted(same)} are one experiment here")
-    fair = expenses.comparable(claim.metric, planned, compared, results)
+    fair = cost_columns.comparable(claim.metric, planned, compared, results)
     values = {
         row.label: {seed: value for seed, value in row.cells[claim.metric].values.items() if seed in fair[row.label]}
         for row in rows

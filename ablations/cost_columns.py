@@ -120,10 +120,9 @@ def column(
         return Column(metric, title, "", "", unit="×", decimals=3), [note, ONE_MACHINE]
     means = [mean for own in cells if (mean := own["gpu_days"].mean)]
     decimals = 1 if brief else max(2, 2 - math.floor(math.log10(min(means)))) if means else 2
-    column = Column(
+    return Column(
         metric, "pre-training cost", f"{unit} ({devices})", "GPU-days", unit=unit, decimals=decimals, better="lower"
-    )
-    return column, [note]
+    ), [note]
 
 
 def _step_column(metric: str, rows: Sequence[PlannedRow], kinds: Collection[str]) -> tuple[Column, list[str]]:
