@@ -89,10 +89,10 @@ def measure(rows: Sequence[Settings], steps: int) -> list[float]:
     for _ in range(steps + 1):
         for times, (settings, model, optimizer, views) in zip(spent, takers, strict=True):
             began = time.perf_counter()
+            optimizer.zero_grad(set_to_none=True)
             model.update_key_encoder()
             terms, keys = model(views)
             weights: dict[str, float] = {name: float(getattr(settings.weights, name)) for name in settings.losses}
-            optimizer.zero_grad(set_to_none=True)
             losses.total(terms, weights).backward()
             optimizer.step()
             model.enqueue(keys)

@@ -125,10 +125,10 @@ def run(
         loop.set_learning_rate(optimizer, rate)
         if distributed.active():  # dropout of its own on each rank, and the same again when the run goes on
             torch.manual_seed((seed * steps + step) * world + rank)
+        optimizer.zero_grad(set_to_none=True)  # not first in backward: forward needs their room
         model.update_key_encoder()
         terms, new_keys = step_model(batch)
         loss = losses.total(terms, weights)  # Eq. (11)
-        optimizer.zero_grad(set_to_none=True)
         scaler.scale(loss).backward()
         scaler.step(optimizer)
         scaler.update()

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from fima.backbones.conv import Conv3d
 
+aten = torch.ops.aten
 Triple = tuple[int, ...]
 Window = tuple[Triple, Triple, Triple]  # kernel, stride and padding in front
 # Input channels and widths of the Inception blocks: 1x1; 3x3 reduction, 3x3; reduction, 3x3; after the pool.
@@ -81,8 +82,7 @@ class _MaxPool(torch.autograd.Function):
 def _max_pool_backward(x: Tensor, gradient: Tensor, window: Window) -> Tensor:
     kernel, stride, front = window
     _, indices = F.max_pool3d(x, kernel, stride, front, ceil_mode=True, return_indices=True)
-    back = torch.ops.aten.max_pool3d_with_indices_backward
-    found: Tensor = back(gradient, x, kernel, stride, front, (1, 1, 1), True, indices)
+    found: Tensor = aten.max_pool3d_with_indices_backward(gradient, x, kernel, stride, front, (1, 1, 1), True, indices)
     return found
 
 
@@ -107,7 +107,7 @@ class _NormReluPool(torch.autograd.Function):
     """BatchNorm, ReLU and max pooling that keep the input alone and find the rest again in backward, to the last bit.
 
     Behind a convolution nobody else needs what lies between, and before I3D's first two pools it is a seventh of all
-    that a bfloat16 step remembers.
+    that a bfloat16 step remembers. These are its largest maps, so backward holds no more of them at once than it must.
     """
 
     @staticmethod
@@ -119,11 +119,20 @@ class _NormReluPool(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        leaves = [tensor.detach().requires_grad_() for tensor in ctx.saved_tensors]
-        x, weight, bias = leaves
-        with torch.enable_grad():  # running statistics moved in forward
-            y = F.relu(F.batch_norm(x, None, None, weight, bias, training=True, eps=ctx.eps), inplace=True)
-        return *torch.autograd.grad(y, leaves, _max_pool_backward(y.detach(), gradient, ctx.window)), None, None
+        x, weight, bias = ctx.saved_tensors
+        # As F.batch_norm and its backward, without autograd's hold on `y`. Running statistics moved in forward.
+        cudnn = torch.backends.cudnn.enabled
+        y, mean, deviation, reserve, which = torch._batch_norm_impl_index(
+            x, weight, bias, None, None, True, 0.0, ctx.eps, cudnn
+        )
+        y.relu_()
+        gradient = _max_pool_backward(y, gradient, ctx.window)
+        aten.threshold_backward.grad_input(gradient, y, 0, grad_input=gradient)  # of the ReLU, in place
+        del y
+        gradients: tuple[Tensor, ...] = aten._batch_norm_impl_index_backward(
+            which, x, gradient, weight, None, None, mean, deviation, True, ctx.eps, [True] * 3, reserve
+        )
+        return *gradients, None, None
 
 
 class PooledUnit(Unit):

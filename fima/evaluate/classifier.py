@@ -153,12 +153,12 @@ def run(
     for step, (clips, labels) in enumerate(views.ahead(drawn, prepare, device), start):
         rate = loop.learning_rate(optim, step, steps, per_epoch)
         loop.set_learning_rate(optimizer, rate)
+        optimizer.zero_grad(set_to_none=True)
         with torch.set_grad_enabled(not recipe.frozen):
             features = encode(model.backbone, clips, settings)
         with torch.enable_grad():
             logits = model.classify(features)
             loss = F.cross_entropy(logits, labels)
-        optimizer.zero_grad(set_to_none=True)
         scaler.scale(loss).backward()
         scaler.step(optimizer)
         scaler.update()

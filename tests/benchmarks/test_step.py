@@ -74,10 +74,10 @@ def stepper(settings: Settings, videos: int) -> Callable[[], float]:
     views = {n: v if v.ndim < 5 else compute.cast(v, settings.compute) for n, v in drawn(settings, videos).items()}
 
     def step() -> float:
+        optimizer.zero_grad(set_to_none=True)
         model.update_key_encoder()
         terms, keys = model(views)
         loss = losses.total(terms, weights)  # type: ignore[arg-type]
-        optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         model.enqueue(keys)
