@@ -34,6 +34,7 @@ from ablations.stats import (
 )
 
 MARGIN = 1.0  # points within which two accuracies count as equal; the paper calls 0.5 "saturated" and 1.2 "better"
+LEAST = 3  # common seeds that a verdict takes: of two, differences that happen to be equal leave an interval no width
 TOLERANCE = 0.05  # distance from a claimed ratio that still counts as that ratio
 
 State = Literal["supported", "contradicted", "undecided"]
@@ -130,10 +131,14 @@ def _more_seeds(more: int | None, what: str) -> str:
     return f"; about {more} more seed{'' if more == 1 else 's'} would decide {what} if gap and spread stay"
 
 
+def _too_few(n: int) -> str:
+    return f"; {n} seeds in common, and a verdict takes {LEAST}"
+
+
 ORDER_RULE = (
     "supported: every interval of the paired difference lies above 0; contradicted: one lies below 0 "
     "(Bonferroni over the comparisons); where outcomes per test video are known, the bootstrap interval over seeds and "
-    "videos must lie there too; otherwise, or with fewer than 2 common seeds, undecided"
+    f"videos must lie there too; otherwise, or with fewer than {LEAST} common seeds, undecided"
 )
 
 
@@ -181,7 +186,7 @@ def ordered(
     _, i = closest = min(known)
     state: State = "undecided"
     few: str | None = None  # why an interval over seeds alone does not decide
-    refuting = [(g.high, j) for j, g in enumerate(strict) if g.high is not None and g.high < 0]
+    refuting = [(g.high, j) for j, g in enumerate(strict) if g.n >= LEAST and g.high is not None and g.high < 0]
     if refuting:
         firm = [(high, j) for high, j in refuting if (boot := strict_boots[j]) is None or boot[1] < 0]
         # the pair that refutes is the one to show
@@ -192,7 +197,7 @@ def ordered(
             few = _few_videos(*boot, digits)
             if len(pairs) > 1:
                 few += f" (at {100 * corrected:.4g} %, for {len(pairs)} comparisons)"
-    elif not empty and all(g.low is not None and g.low > 0 for g in gaps):
+    elif not empty and all(g.n >= LEAST and g.low is not None and g.low > 0 for g in gaps):
         loose = [(boot, j) for j, boot in enumerate(boots) if boot is not None and boot[0] <= 0]
         if loose:
             boot, i = min(loose)
@@ -215,13 +220,16 @@ def ordered(
         words = f"undecided: {few}; {shown}"
     else:
         words = f"{state}: {shown}"
-        if state == "undecided" and gap.low is not None:
-            words += (
-                "; the interval includes 0" if gap.low <= 0 <= (gap.high or 0) else "; not every comparison decides"
-            )
-            if gap.value and gap.low <= 0:  # else more seeds of this comparison are of no help
-                more = needed(differences, level if gap.value > 0 else corrected)
-                words += _more_seeds(more, "this comparison" if len(pairs) > 1 else "it")
+        if state == "undecided" and gap.low is not None and gap.high is not None:
+            crosses = gap.low <= 0 <= gap.high
+            if not crosses and gap.n < LEAST:
+                more = LEAST - gap.n
+                words += _too_few(gap.n)
+            else:
+                words += "; the interval includes 0" if crosses else "; not every comparison decides"
+                if gap.value and gap.low <= 0:  # else more seeds of this comparison are of no help
+                    more = needed(differences, level if gap.value > 0 else corrected)
+                    words += _more_seeds(more, "this comparison" if len(pairs) > 1 else "it")
     return Verdict.of(
         (says, metric, kind), state, direction, gap, level, ORDER_RULE, words, differences, boots[i], more
     )
@@ -241,7 +249,8 @@ def equal(
     """A claim that no two of the rows differ by more than a margin. The pair that speaks most against it is shown."""
     rule = (
         f"equal means within ±{margin:g}: supported when the whole interval of the paired difference lies inside, "
-        "contradicted when it lies wholly outside, undecided when it is wider or there are fewer than 2 common seeds; "
+        "contradicted when it lies wholly outside, undecided when it is wider or there are fewer than "
+        f"{LEAST} common seeds; "
         "where outcomes per test video are known, the bootstrap interval over seeds and videos must lie there too; "
         "of several pairs the one most against the claim decides"
     )
@@ -273,7 +282,7 @@ def ratio(
     """A claim that the first row costs `value` times the second."""
     rule = (
         f"supported when the whole interval of the paired ratio lies within ±{tolerance:g} of the paper's ratio, "
-        "contradicted when it lies wholly outside; otherwise, or with fewer than 2 common seeds, undecided"
+        f"contradicted when it lies wholly outside; otherwise, or with fewer than {LEAST} common seeds, undecided"
     )
     first, second = rows.get(labels[0], {}), rows.get(labels[1], {})
     gap = paired_ratio(first, second, level)
@@ -324,6 +333,9 @@ def _within(
     if boot is not None and state not in ("undecided", decided(*boot)):
         state = "undecided"
         words = f"undecided: {_few_videos(*boot, digits)}; {what}"
+    elif state != "undecided" and gap.n < LEAST:
+        state, more = "undecided", LEAST - gap.n
+        words = f"undecided: {what}{_too_few(gap.n)}"
     else:
         reason = {
             "supported": f"the interval lies {asked}",

@@ -142,8 +142,22 @@ def test_ratio_verdicts() -> None:
 
 
 def test_identical_seeds_give_a_zero_width_interval() -> None:
-    assert better(seeds(14.4, 14.4), seeds(12.3, 12.3)).state == "supported"
-    assert better(seeds(12.3, 12.3), seeds(12.3, 12.3)).state == "undecided"
+    assert better(seeds(14.4, 14.4, 14.4), seeds(12.3, 12.3, 12.3)).state == "supported"
+    assert better(seeds(12.3, 12.3, 12.3), seeds(12.3, 12.3, 12.3)).state == "undecided"
+
+
+def test_two_seeds_never_decide() -> None:
+    high, low = seeds(14.4, 14.4), seeds(12.3, 12.3)
+    for verdict in (better(high, low), better(low, high)):
+        assert (verdict.state, verdict.n, verdict.needed) == ("undecided", 2, 1)
+        assert verdict.words.endswith("n = 2; 2 seeds in common, and a verdict takes 3")
+    assert better({**high, 2: 14.0}, {**low, 2: 12.0}, low).state == "undecided"  # one comparison of two is short
+    rows = {"a": seeds(50, 51), "same": seeds(50, 51), "far": seeds(60, 61)}
+    for label in ("same", "far"):
+        verdict = verdicts.equal("same", "m", ("a", label), rows)
+        assert (verdict.state, verdict.needed) == ("undecided", 1)
+    for value in (1.0, 2.0):
+        assert verdicts.ratio("cheap", "gpu_days", ("a", "same"), value, rows).state == "undecided"
 
 
 # --- tests of paired differences
