@@ -39,7 +39,7 @@ def compose_effect(table: Table) -> Figure | None:
     labels = [
         textwrap.fill(row.label, plots.LABEL_WIDTH) + ("\n(default)" if row.default else "") for row in table.rows
     ]
-    figure, panels = plots.panelled(table, len(columns), labels)
+    figure, panels = plots.panelled(table, len(columns), [labels] * plots.down(len(columns)))
     handles: dict[str, Any] = {}
     for i, (panel, column) in enumerate(zip(panels, columns, strict=False)):
         handles |= _effects(panel, table, column, usual)
@@ -172,7 +172,8 @@ def compose_curve(table: Table) -> Figure | None:
     ]
     if found is None or not columns:
         return None
-    figure, panels = plots.panelled(table, len(columns), ROOM, 4.3 if table.references else 3.7)
+    lines, inches = [ROOM] * plots.down(len(columns)), 4.3 if table.references else 3.7
+    figure, panels = plots.panelled(table, len(columns), lines, inches)
     handles: dict[str, Any] = {}
     for panel, column in zip(panels, columns, strict=False):
         handles |= _curve(panel, table, column, found)

@@ -6,6 +6,7 @@ import io
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ablations.render import number
@@ -72,36 +73,55 @@ def compose(table: Table) -> Figure:
         raise ValueError(f"{table.study}: a plot needs rows and metrics, got {len(table.rows)} and {len(columns)}")
     shared = _shared(table, columns)
     labels = [textwrap.fill(row.label, LABEL_WIDTH) + ("\n(default)" if row.default else "") for row in table.rows]
-    labels += [textwrap.fill(row.label, LABEL_WIDTH) for row in table.references]
-    figure, panels = panelled(table, len(columns), labels)
+    below = [textwrap.fill(row.label, LABEL_WIDTH) for row in table.references]
+    wide = across(len(columns))
+    lines = [columns[i : i + wide] for i in range(0, len(columns), wide)]
+    # Reference rows take room only in a line of panels where they have numbers.
+    held = [any(row.cells[c.metric].n for row in table.references for c in line) for line in lines]
+    figure, panels = panelled(table, len(columns), [[*labels, *below] if some else labels for some in held])
     handles: dict[str, Any] = {}
     for i, (panel, column) in enumerate(zip(panels, columns, strict=False)):
-        first = i % across(len(columns)) == 0
-        handles |= _panel(panel, table, column, labels if first else [""] * len(labels), shared[i])
+        part = table if held[i // wide] else replace(table, references=())
+        named = [*labels, *below][: len(table.rows) + len(part.references)]
+        handles |= _panel(panel, part, column, named if i % wide == 0 else [""] * len(named), shared[i])
     finish(figure, handles)
     return figure
 
 
 def across(count: int) -> int:
-    """Panels in a row."""
+    """Panels in a line."""
     return count if count <= 3 else 2 if count == 4 else 3
 
 
-def panelled(table: Table, count: int, labels: Sequence[str], inches: float = 3.3) -> tuple[Figure, Sequence[Axes]]:
-    """A figure with what a reader must know at its head, and `count` panels with room for the labels of rows."""
+def down(count: int) -> int:
+    """Lines of panels."""
+    return math.ceil(count / across(count))
+
+
+def panelled(
+    table: Table, count: int, labels: Sequence[Sequence[str]], inches: float = 3.3
+) -> tuple[Figure, Sequence[Axes]]:
+    """A figure with what a reader must know at its head, and `count` panels with room for the labels of rows.
+
+    Args:
+        labels: of each line of panels, from top to bottom.
+        inches: width of a panel.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    lines = sum(max(label.count("\n") + 1, 2) for label in labels)
-    columns, down = across(count), math.ceil(count / across(count))
-    margin = 0.075 * max(len(line) for label in labels for line in label.split("\n"))
+    columns = across(count)
+    heights = [0.24 * sum(max(label.count("\n") + 1, 2) for label in line) + 1.45 for line in labels]
+    margin = 0.075 * max(len(part) for line in labels for label in line for part in label.split("\n"))
     width = max(margin + inches * columns + 0.3, 7.0)
     head = _head(table, int(width * 13))
-    height = down * (0.24 * lines + 1.45) + 0.2 * (head.count("\n") + 1) + 0.9
+    height = sum(heights) + 0.2 * (head.count("\n") + 1) + 0.9
     figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, hspace=0.05))
     FigureCanvasAgg(figure)
-    panels: Sequence[Axes] = list(figure.subplots(down, columns, squeeze=False).flat)
+    panels: Sequence[Axes] = list(
+        figure.subplots(len(labels), columns, squeeze=False, gridspec_kw={"height_ratios": heights}).flat
+    )
     for panel in panels[count:]:
         panel.set_axis_off()
     figure.suptitle(head, x=0.01, ha="left", fontsize=9)

@@ -105,12 +105,21 @@ def test_references_stand_below_the_rows_in_grey_without_a_value_of_the_papers()
     assert "for reference, measured likewise" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
-def test_a_reference_without_the_number_leaves_its_place_empty() -> None:
-    drawn = full(range(3), 1)
-    absent = replace(drawn.references[0], cells={"m0": Cell()})
-    figure: Any = plots.compose(replace(drawn, references=(absent,)))
-    assert "not measured" not in [text.get_text() for text in figure.axes[0].texts]
-    assert not [line for line in figure.axes[0].lines if line.get_color() == plots.CHANCE and line.get_marker() == "o"]
+def test_references_take_room_only_in_a_line_of_panels_where_they_have_numbers() -> None:
+    drawn = full(range(3), 4)  # two lines of two panels
+    absent = tuple(
+        replace(row, cells={name: cell if name == "m3" else Cell() for name, cell in row.cells.items()})
+        for row in drawn.references
+    )
+    figure: Any = plots.compose(replace(drawn, references=absent))
+    above, below = len(drawn.rows) - 0.5, len(drawn.rows) + len(absent) - 0.5
+    assert [axes.get_ylim() for axes in figure.axes[:4]] == [(above, -0.5), (above, -0.5), (below, -0.5), (below, -0.5)]
+    assert [len(axes.get_yticklabels()) for axes in figure.axes[:3:2]] == [len(drawn.rows), len(drawn.rows) + 4]
+    empty = figure.axes[2]
+    assert "not measured" not in [text.get_text() for text in empty.texts]
+    assert not [line for line in empty.lines if line.get_color() == plots.CHANCE and line.get_marker() == "o"]
+    heights = figure.axes[0].get_subplotspec().get_gridspec().get_height_ratios()
+    assert heights[0] < heights[1]
 
 
 def test_equal_lengths_are_equal_differences() -> None:
