@@ -275,7 +275,8 @@ def scan(
                 on_progress(done, len(paths))
             yield pair
         return
-    with ProcessPoolExecutor(jobs, mp_context=get_context("forkserver")) as pool:
+    # As in fima.synthetic: no fork server, which a process has but one of.
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         for pair in pool.map(_index, paths, chunksize=max(1, min(32, len(paths) // (4 * jobs)))):
             done += 1
             if on_progress:

@@ -147,7 +147,8 @@ def _render(embedded: Embedded, part: Path, on_progress: Callable[[int, int], No
         for done, job in enumerate(work, 1):
             collect(_video(job), done)
     else:
-        with ProcessPoolExecutor(jobs, mp_context=get_context("forkserver")) as pool:
+        # Not from a fork server: a process has one for all, and who trains next may want one that has torch loaded.
+        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
             for done, found in enumerate(pool.map(_video, work, chunksize=8), 1):
                 collect(found, done)
     with (part / "records.csv").open("w", newline="") as file:
