@@ -72,3 +72,13 @@ def postgres() -> Iterator[str]:
         yield f"postgresql://fima@127.0.0.1:{port}/postgres"
         run("pg_ctl", "-D", data, "-m", "immediate", "stop")
         folder.with_suffix(".log").unlink()
+
+
+@pytest.fixture
+def no_fork_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail where one is asked for a process: it is the engine's, which must be the first to say what it holds."""
+
+    def ask(*_: object) -> None:
+        pytest.fail("a fork server was asked for a process")
+
+    monkeypatch.setattr("multiprocessing.forkserver.connect_to_new_process", ask)

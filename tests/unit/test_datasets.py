@@ -527,7 +527,7 @@ def test_short_videos_are_named_and_repeat_stay_out_or_stop_all(mixed: Data) -> 
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_scan_tells_of_every_file_and_its_progress(mixed: Data, jobs: int) -> None:
+def test_a_scan_tells_of_every_file_and_its_progress(mixed: Data, jobs: int, no_fork_server: None) -> None:
     paths = layouts.video_files(Path(str(mixed.root))) * 2
     told: list[tuple[int, int]] = []
     found = list(datasets.scan(paths, jobs, lambda done, every: told.append((done, every))))

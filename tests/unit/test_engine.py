@@ -112,11 +112,6 @@ def count(stage: Stage, store: Store, workers: int, on_progress: Progress) -> di
     return {"sum": state["sum"]}
 
 
-def loaded(stage: Stage, store: Store, workers: int, on_progress: Progress) -> dict[str, Any]:
-    """Which modules that take long to load are there at once; `worker` imports none of them."""
-    return {"loaded": ["torch._dynamo" in sys.modules, "sklearn.linear_model" in sys.modules]}
-
-
 # --- helpers
 
 
@@ -168,24 +163,6 @@ local.PRELOAD = ["torch", "test_engine"]
 plan = test_engine.planned(a="", b="a", c="a", d="b c")
 outcome = engine.run(plan, Store(Path({root!r})), jobs={jobs}, workers=0, execute="test_engine:{execute}")
 print(outcome.done, outcome.cached, len(outcome.failed), flush=True)
-"""
-
-
-# Pools of fima's, as a first run has them before its first stage.
-RENDERED = """
-import sys
-from pathlib import Path
-from ablations import engine
-from ablations.store import Store
-from fima import datasets, synthetic
-import test_engine
-if __name__ == "__main__":
-    root = Path(sys.argv[1])
-    folder = synthetic.render(datasets.Embedded(train=6, test=6, size=32), root / "videos", jobs=2)
-    assert len(list(datasets.scan(sorted(folder.glob("videos/*.mp4")), 2))) == 12
-    store = Store(root / "runs")
-    engine.run(test_engine.planned(a=""), store, workers=0, execute="test_engine:loaded")
-    print(store.result("a")["loaded"])
 """
 
 
@@ -274,17 +251,6 @@ def test_a_failure_takes_only_its_dependants_along(store: Store) -> None:
     outcome, _, _ = go(planned(value="", after="value"), store, "add")
     assert (outcome.done, outcome.failed) == (2, {})
     assert store.status("value").attempts == 2
-
-
-def test_stages_of_a_first_run_start_with_torch_loaded(tmp_path: Path) -> None:
-    """Rendering and indexing must not take the process's one fork server before the engine fills it."""
-    path = tmp_path / "first.py"
-    path.write_text(RENDERED)
-    done = subprocess.run(
-        [sys.executable, str(path), str(tmp_path)], capture_output=True, text=True, timeout=300,
-        env={**os.environ, "PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parents[1]}"},
-    )  # fmt: skip
-    assert done.stdout.strip() == "[True, True]", done.stderr
 
 
 @pytest.mark.parametrize("terminal", [False, True])

@@ -23,7 +23,8 @@ from fima.model import FIMA
 RECORD = Path(__file__).with_name("exact.json")
 STEPS = 3
 SIZES = {"small": (8, 32), "i3d": (16, 48), "r2plus1d": (8, 32)}
-COMBINATIONS = (("vv", "vd"), ("vv", "pix"), ("vv", "vd", "pix", "fra"))
+ALL = ("vv", "vd", "pix", "fra")
+COMBINATIONS = {"small": (("vv", "vd"), ("vv", "pix"), ALL), "i3d": (ALL,), "r2plus1d": (ALL,)}
 
 
 def machine() -> dict[str, str]:
@@ -78,7 +79,7 @@ def curves() -> dict[str, list[float]]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return {f"{name}: {'+'.join(chosen)}": curve(name, chosen) for name in SIZES for chosen in COMBINATIONS}
+        return {f"{name}: {'+'.join(chosen)}": curve(name, chosen) for name in SIZES for chosen in COMBINATIONS[name]}
     finally:
         torch.set_num_threads(threads)
 

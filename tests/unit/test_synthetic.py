@@ -85,7 +85,7 @@ def drawn(domain: str = "source", seed: int = 0, distractors: int = 0, **changed
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_files_are_the_same_to_the_byte(tiny: Path, tmp_path: Path, jobs: int) -> None:
+def test_files_are_the_same_to_the_byte(tiny: Path, tmp_path: Path, jobs: int, no_fork_server: None) -> None:
     seen: list[tuple[int, int]] = []
     again = synthetic.render(TINY, tmp_path, lambda done, count: seen.append((done, count)), jobs)
     assert files(again) == files(tiny)
