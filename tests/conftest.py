@@ -15,11 +15,20 @@ import pytest
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+@pytest.fixture(scope="session")
+def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of this session share (pytest-xdist)."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "together"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _cache(together: Path) -> Iterator[None]:
     """Video indices and rendered videos of the tests live and die with the session."""
     before = os.environ.get("FIMA_CACHE")
-    os.environ["FIMA_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["FIMA_CACHE"] = str(together / "cache")
     yield
     if before is None:
         del os.environ["FIMA_CACHE"]
