@@ -78,12 +78,12 @@ def compose(table: Table) -> Figure:
     lines = [columns[i : i + wide] for i in range(0, len(columns), wide)]
     # Reference rows take room only in a line of panels where they have numbers.
     held = [any(row.cells[c.metric].n for row in table.references for c in line) for line in lines]
-    figure, panels = panelled(table, len(columns), [[*labels, *below] if some else labels for some in held])
+    named = [[*labels, *below] if some else labels for some in held]
+    figure, panels = panelled(table, len(columns), named)
     handles: dict[str, Any] = {}
     for i, (panel, column) in enumerate(zip(panels, columns, strict=False)):
-        part = table if held[i // wide] else replace(table, references=())
-        named = [*labels, *below][: len(table.rows) + len(part.references)]
-        handles |= _panel(panel, part, column, named if i % wide == 0 else [""] * len(named), shared[i])
+        part, names = table if held[i // wide] else replace(table, references=()), named[i // wide]
+        handles |= _panel(panel, part, column, names if i % wide == 0 else [""] * len(names), shared[i])
     finish(figure, handles)
     return figure
 
