@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ablations import plots
 from ablations.render import number
-from ablations.table import Column, Row, Table
+from ablations.table import Column, Row, Table, shared_seeds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,15 +75,18 @@ def _effects(panel: Axes, table: Table, column: Column, usual: Row) -> dict[str,
                 "not measured", where, xycoords=("axes fraction", "data"), va="center", color=plots.OURS, fontsize=8
             )
             continue
-        name = "measured: one seed, no interval"
-        if found.low is not None and found.high is not None:
+        name, several = "measured: one seed, no interval", found.n >= plots.INTERVAL_FROM
+        if several and found.low is not None and found.high is not None:
             name = "measured: mean difference, 95 % interval over seeds (paired t), each seed"
             panel.plot([found.low, found.high], [y - 0.12] * 2, color=plots.OURS, lw=1.6, marker="|", ms=7, zorder=2)
+        elif found.n > 1:
+            name = "measured: mean difference, each seed"
+        if found.n > 1:
             seeds = [cell.values[seed] - base.values[seed] for seed in found.seeds]
             panel.plot(seeds, [y - 0.3] * len(seeds), ".", color=plots.OURS, ms=4, alpha=0.7, zorder=3)
         panel.plot([found.gap], [y - 0.12], "o", color=plots.OURS, ms=6, zorder=4)
-        handles[name] = Line2D([], [], color=plots.OURS, marker="o", ms=6, lw=0 if found.low is None else 1.6)
-        if found.boot_low is not None and found.boot_high is not None:
+        handles[name] = Line2D([], [], color=plots.OURS, marker="o", ms=6, lw=1.6 if several else 0)
+        if several and found.boot_low is not None and found.boot_high is not None:
             panel.plot([found.boot_low, found.boot_high], [y + 0.04] * 2, color=VIDEOS, lw=1.1, marker="|", ms=4)
             handles["95 % interval over seeds and test videos (bootstrap)"] = Line2D([], [], color=VIDEOS, lw=1.1)
     said = [f"points against “{usual.label}”", f"measured: {column.data}" if column.data else ""]
@@ -161,8 +164,9 @@ def _text(value: Any) -> str:
 def compose_curve(table: Table) -> Figure | None:
     """Accuracy against the swept value, a panel per metric, the paper's curve on an axis of its own beside.
 
-    Lengths in points are the same on both axes. A reference that would leave the curve less than a third of the
-    height is named at the edge. None where the rows are no sweep, or nothing is measured.
+    Means are of the seeds that all rows have, so that the curve's shape is the settings' alone. Lengths in points are
+    the same on both axes. A reference that would leave the curve less than a third of the height is named at the edge.
+    None where the rows are no sweep, or nothing is measured.
     """
     found = sweep(table)
     columns = [
@@ -187,13 +191,19 @@ def _curve(panel: Axes, table: Table, column: Column, found: Sweep) -> dict[str,
 
     handles: dict[str, Any] = {}
     count = len(found.lines)
-    lines = [[(x, row.cells[column.metric]) for x, row in line] for line in found.lines.values()]
+    seeds = shared_seeds(table.rows, column.metric)
+    lines = [
+        [(x, cell.on(seeds) if seeds else cell) for x, row in line for cell in [row.cells[column.metric]]]
+        for line in found.lines.values()
+    ]
     edges = [edge for line in lines for _, cell in line if cell.mean is not None for edge in plots.edges(cell)]
     papers = [cell.paper for line in lines for _, cell in line if cell.paper is not None]
     beside = panel.twinx() if papers else None
     several = any(cell.n > 1 for line in lines for _, cell in line)
+    says = plots.said([cell for line in lines for _, cell in line])
+    if any(set(row.cells[column.metric].values) - seeds for row in table.rows) and seeds:
+        says += f" ({len(seeds)} that all rows have)" if len(seeds) > 1 else " (that all rows have)"
     diamonds: Any = {"marker": "D", "mfc": "none", "ms": 5, "lw": 1, "ls": "--"}
-    says = "mean, 95 % interval, each seed" if several else "one seed, no interval"
     for i, (label, line) in enumerate(zip(found.lines, lines, strict=True)):
         colour, marker = SERIES[i % len(SERIES)], MARKERS[i % len(MARKERS)]
         aside = (i - (count - 1) / 2) * min(6, 24 / count)  # lines side by side: neither hides the other's intervals
@@ -202,9 +212,9 @@ def _curve(panel: Axes, table: Table, column: Column, found: Sweep) -> dict[str,
         means: list[Any] = [cell.mean for _, cell in shown]
         panel.plot([x for x, _ in shown], means, "-", color=colour, marker=marker, ms=5, lw=1.4, transform=near)
         for x, cell in shown:
-            if cell.mean is not None and cell.half:
-                bar = [cell.mean - cell.half, cell.mean + cell.half]
-                panel.plot([x, x], bar, color=colour, lw=1.4, marker="_", ms=5, transform=near)
+            if cell.mean is not None and (half := plots.bar(cell)):
+                ends = [cell.mean - half, cell.mean + half]
+                panel.plot([x, x], ends, color=colour, lw=1.4, marker="_", ms=5, transform=near)
             if cell.n > 1:
                 dots: Any = {"ms": 4, "mew": 0, "alpha": 0.6, "transform": _moved(panel, aside + 4)}
                 panel.plot([x] * cell.n, cell.ordered, ".", color=colour, **dots)
@@ -270,7 +280,7 @@ def _limit(
     if beside is not None:
         beside.set_ylim(*paper_limits)
 
-    logarithmic = xs[0] > 0 and xs[-1] / xs[0] > LOGARITHMIC
+    logarithmic = xs[0] > 0 and xs[-1] / xs[0] >= LOGARITHMIC
     panel.set_xscale("log" if logarithmic else "linear")
     places = [math.log10(x) if logarithmic else x for x in xs]
     pad = plots.MARGIN * (places[-1] - places[0])

@@ -179,7 +179,7 @@ def signs(table: Table) -> list[str]:
     against = next((row.label for row in table.rows if row.default), None)
     marked = any(phrases.differs(table, row.label, column.metric) for row in table.rows for column in table.visible)
     said = [f"Grey: the default row, “{against}”."] if against is not None else []
-    if table.references:
+    if table.held_against():
         said.append("In italics, below the rule: what the numbers are to be held against, no row of the paper's.")
     if marked:
         said.append(dagger(table.level))
@@ -189,17 +189,21 @@ def signs(table: Table) -> list[str]:
 def dagger(level: float) -> str:
     return (
         f"†: differs from the default row, p < {1 - level:.2g} (paired t test over seeds, after Holm's correction over "
-        "the rows of that column)."
+        "all comparisons of the table)."
     )
 
 
 def tabulars(table: Table) -> list[Raw]:
-    """Tabular environments, of booktabs and colortbl: one, or several below each other where one would be too wide."""
+    """Tabular environments, of booktabs and colortbl: one, or several below each other where one would be too wide.
+
+    Of several the first holds what the paper prints.
+    """
     left = row_columns([row.label for row in table.rows], [row.settings for row in table.rows])
     room = ROOM - max([0, *(sum(len(cell) + 3 for cell in cells) for cells in (left.heads, *left.cells))])
     groups: list[list[Column]] = [[]]
     used = 0.0
-    for column in table.visible:
+    whole = sum(_width(table, column) for column in table.visible) <= room
+    for column in sorted(table.visible, key=lambda column: not whole and not table.has_paper(column)):
         width = _width(table, column)
         if groups[-1] and used + width > room:
             groups.append([])
@@ -259,9 +263,10 @@ def _tabular(table: Table, left: RowColumns, columns: Sequence[Column]) -> Raw:
         if len(cells) < left.width:
             shown = [_across(left.width, name(cells[0]))]
         lines.append((GREY if row.default else "") + _line([*shown, *_cells(table, row, columns)]))
-    if table.references:
+    held = table.held_against(columns)
+    if held:
         lines.append(r"\midrule")
-    for row in table.references:
+    for row in held:
         label = Raw(rf"\textit{{{tex_escape(row.label)}}}")
         lines.append(
             _line([_across(left.width, label) if wide else label, *_cells(table, row, columns, reference=True)])
@@ -302,7 +307,9 @@ def evidence(table: Table, claims: bool = True) -> list[Raw]:
         found.append(f"Against “{comparisons[0].against}”, {phrases.subject(table, column.metric)}: {each}.")
     floor = phrases.floor_of_sign_flips([one for _, some in phrases.compared(table) for one in some])
     if floor:
-        found += ["p: paired t test; Holm: the same after Holm's correction; detectable: with 80 % power. " + floor]
+        found += [
+            "p: paired t test; Holm: the same after Holm's correction; detectable: by p with 80 % power. " + floor
+        ]
     found += [phrases.sentence(line) for line in phrases.agreements(table)]
     if claims:
         for one in phrases.claimed(table):

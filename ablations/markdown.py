@@ -27,7 +27,7 @@ def markdown(table: Table) -> str:
             heading=phrases.heading(table),
             grid=grid(
                 [md_escape(table.title), *_header(table)],
-                [*(_row(table, row) for row in table.rows), *(_row(table, row, True) for row in table.references)],
+                [*(_row(table, row) for row in table.rows), *(_row(table, row, True) for row in table.held_against())],
                 "r",
             ),
             cited=_cited(table),

@@ -9,7 +9,7 @@ from ablations.results import Results
 from ablations.table import Column, Row, Scaled, missing_note
 
 if TYPE_CHECKING:
-    from ablations.plan import Plan, PlannedRow
+    from ablations.plan import Plan, PlannedReference, PlannedRow
 
 NAMED = 5  # videos that a note names
 
@@ -93,6 +93,39 @@ def device_notes(results: Results, rows: Sequence[PlannedRow]) -> list[str]:
     return [
         f"Pre-trained on different numbers of devices ({told}). Each device has BatchNorm statistics of its own part "
         "of the batch, so that these rows differ in more than what the table compares."
+    ]
+
+
+def machine_notes(results: Results, rows: Sequence[PlannedRow]) -> list[str]:
+    """The seeds whose rows were pre-trained on processors or cards of different kinds, if there are any."""
+    kinds: dict[int, dict[str, None]] = {}
+    for row in rows:
+        for seed, uid in row.pretrain.items():
+            made = (results.get(uid) or {}).get("environment", {})
+            if name := (made.get("cpu") if made.get("device") == "cpu" else made.get("device")):
+                kinds.setdefault(seed, {})[str(name)] = None
+    mixed = {seed: names for seed, names in kinds.items() if len(names) > 1}
+    if not mixed:
+        return []
+    told = quoted(sorted({name for names in mixed.values() for name in names}))
+    seeds = ", ".join(str(seed) for seed in sorted(mixed))
+    return [
+        f"Of seed{'s' if len(mixed) > 1 else ''} {seeds} the rows were pre-trained on different machines ({told}). "
+        "Rounding alone leads a training elsewhere there, so that differences within these seeds hold that as well."
+    ]
+
+
+def reference_notes(references: Sequence[PlannedReference]) -> list[str]:
+    """That training with labels has no probe of its own, where it stands in a column of probes."""
+    return [
+        f"“{reference.label}” trains all weights with labels: under the linear probe it is the same number as under "
+        "fine-tuning, no probe of a frozen encoder."
+        for reference in references
+        if any(
+            metric.startswith("lin/") and source.uid.startswith("finetune-")
+            for metric, sources in reference.cells.items()
+            for source in sources.values()
+        )
     ]
 
 

@@ -15,7 +15,8 @@ from ablations.verdicts import Verdict
 
 MISSING = "–"
 LEGEND = (
-    "measured: mean ± sample standard deviation (number of seeds); bold: best measured mean, ties included; "
+    "measured: mean ± sample standard deviation (number of seeds); bold: best measured mean "
+    "over the seeds that all rows have, ties included; "
     "paper: the number printed there"
 )
 
@@ -201,13 +202,13 @@ def digits(table: Table, metric: str) -> int:
 
 
 def compared(table: Table) -> list[tuple[Column, list[Comparison]]]:
-    """Rows against the default row, for each accuracy that is printed."""
+    """Rows against the default row, for each accuracy that is printed and has a seed on both sides."""
     pairs = [
         (column, [found for found in table.comparisons if found.metric == column.metric])
         for column in table.visible
         if column.unit == "%"
     ]
-    return [(column, found) for column, found in pairs if found]
+    return [(column, found) for column, found in pairs if any(one.n for one in found)]
 
 
 def comparison(found: Comparison, places: int, level: float) -> str:
@@ -248,7 +249,7 @@ def agreements(table: Table) -> list[str]:
     visible = {column.metric for column in table.visible}
     lines = []
     for found in table.agreements:
-        if found.metric not in visible:
+        if found.metric not in visible or found.tau is None:
             continue
         spread = interval(found.low, found.high, 2, signed=False)
         between = "" if spread == MISSING else f"{100 * table.level:g} % {spread} over seeds; "

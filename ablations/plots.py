@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ablations.render import number
-from ablations.table import Column, Table
+from ablations.table import Cell, Column, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,9 +20,18 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours keep apart under every common colour blindness; shapes differ as well
 OURS, PAPER, CHANCE, DEFAULT = "#0072B2", "#D55E00", "#777777", "#EFEFEF"
 MARGIN = 0.12  # of the data's span, left free at either side
+FAR = 0.75  # of the rows' span: farther off, a reference is named at the edge
 LABEL_WIDTH, TITLE_WIDTH = 26, 40  # characters before a line breaks
 SCALE_WIDTH = 200  # characters of the scale that a picture has room for
-LEFT_OUT = ("parameters/all", "gpu_days/flops", "gpu_days/step")  # of the picture: another column says nearly the same
+INTERVAL_FROM = (
+    3  # seeds: of two, a t interval is 12.7 standard errors to either side and squeezes all else; tables have it
+)
+LEFT_OUT = (
+    "parameters/all",
+    "gpu_days/flops",
+    "gpu_days/step",
+    "gpu_days/step/relative",
+)  # of the picture: another column says nearly the same
 STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
     "font.size": 9,
@@ -59,7 +68,7 @@ def draw(table: Table) -> dict[str, bytes]:
 
 
 def compose(table: Table) -> Figure:
-    """A panel per metric, rows from top to bottom.
+    """A panel per metric that any row has, rows from top to bottom; the head names metrics that none has.
 
     Measured and paper values share an axis at full scale where that keeps both readable; otherwise the paper's have
     an axis of their own on top, in their colour, with the same length per point (per cent of the mean where units
@@ -71,19 +80,20 @@ def compose(table: Table) -> Figure:
     columns = [column for column in table.visible if column.metric not in LEFT_OUT and "/memory" not in column.metric]
     if not columns or not table.rows:
         raise ValueError(f"{table.study}: a plot needs rows and metrics, got {len(table.rows)} and {len(columns)}")
+    begun = [column for column in columns if any(row.cells[column.metric].n for row in table.rows)]
+    columns = begun or columns  # with no number yet, the picture of the paper's
     shared = _shared(table, columns)
     labels = [textwrap.fill(row.label, LABEL_WIDTH) + ("\n(default)" if row.default else "") for row in table.rows]
-    below = [textwrap.fill(row.label, LABEL_WIDTH) for row in table.references]
     wide = across(len(columns))
     lines = [columns[i : i + wide] for i in range(0, len(columns), wide)]
-    # Reference rows take room only in a line of panels where they have numbers.
-    held = [any(row.cells[c.metric].n for row in table.references for c in line) for line in lines]
-    named = [[*labels, *below] if some else labels for some in held]
+    # A reference row takes room only in a line of panels where it has a number.
+    parts = [replace(table, references=table.held_against(line)) for line in lines]
+    named = [[*labels, *(textwrap.fill(row.label, LABEL_WIDTH) for row in part.references)] for part in parts]
     figure, panels = panelled(table, len(columns), named)
     handles: dict[str, Any] = {}
     for i, (panel, column) in enumerate(zip(panels, columns, strict=False)):
-        part, names = table if held[i // wide] else replace(table, references=()), named[i // wide]
-        handles |= _panel(panel, part, column, names if i % wide == 0 else [""] * len(names), shared[i])
+        names = named[i // wide]
+        handles |= _panel(panel, parts[i // wide], column, names if i % wide == 0 else [""] * len(names), shared[i])
     finish(figure, handles)
     return figure
 
@@ -136,11 +146,17 @@ def finish(figure: Figure, handles: Mapping[str, Any]) -> None:
 
 
 def _head(table: Table, width: int) -> str:
-    measured = max((cell.n for row in table.rows for cell in row.cells.values()), default=0)
-    seeds = f"{len(table.seeds)} seed{'s' if len(table.seeds) != 1 else ''}"
-    if 0 < measured < len(table.seeds):
-        seeds = f"{measured} of {seeds}"  # at most: some rows may have fewer
+    counts = {cell.n for row in table.rows for column in table.visible if (cell := row.cells[column.metric]).n}
+    measured, most = bool(counts), max(counts, default=len(table.seeds))
+    seeds = f"{most} seed{'s' if most != 1 else ''}"
+    if measured and min(counts) < most:
+        seeds = f"{min(counts)} to {seeds}"
     parts = [f"{table.title}  ·  {table.paper}", f"profile {table.profile}, {seeds}"]
+    absent = [column for column in table.visible if not any(row.cells[column.metric].n for row in table.rows)]
+    if measured and absent:
+        parts.append(
+            "Not measured: " + "; ".join(column.measured_title.removesuffix(", measured") for column in absent)
+        )
     if table.scale_line:
         first, *clauses = table.scale_line.split("; ")
         line = first[0].upper() + first[1:]
@@ -181,30 +197,46 @@ def _panel(panel: Axes, table: Table, column: Column, labels: list[str], shared:
             panel.axhspan(y - 0.46, y + 0.46, color=DEFAULT, lw=0, zorder=0)
     if table.references:
         panel.axhline(len(table.rows) - 0.5, color=CHANCE, lw=0.8, zorder=1)
+    low, high = _span([edge for cell in ours[: len(table.rows)] if cell.mean is not None for edge in edges(cell)])
+    far = 0.0 if low is None or high is None else FAR * max(high - low, 2.0)
+    shown = []  # what the axis must hold
     for y, cell in enumerate(ours):
         reference = y >= len(table.rows)
         colour, middle = (CHANCE, y + 0.0) if reference else (OURS, y - up)
         if cell.mean is None and reference:
             continue  # it has no such number
         if cell.mean is None:
+            missing = set(cell.missing.values())
             panel.annotate(
-                "not measured", (0.02, y - up), xycoords=("axes fraction", "data"), va="center", color=OURS, fontsize=8
+                "not defined" if missing == {"not defined"} else "not measured",
+                (0.02, y - up),
+                xycoords=("axes fraction", "data"),
+                va="center",
+                color=OURS,
+                fontsize=8,
             )
             continue
-        if cell.half:
-            panel.errorbar(cell.mean, middle, xerr=cell.half, color=colour, lw=1.6, capsize=3, zorder=2)
+        if reference and low is not None and high is not None and not low - far < cell.mean < high + far:
+            above = cell.mean > high  # its place would squeeze the rows: it is named at the edge
+            text = f"{number(cell.mean, column.decimals)} →" if above else f"← {number(cell.mean, column.decimals)}"
+            panel.annotate(
+                text, (0.98 if above else 0.02, y), xycoords=("axes fraction", "data"), va="center",
+                ha="right" if above else "left", color=CHANCE, fontsize=8,
+            )  # fmt: skip
+            continue
+        shown += edges(cell)
+        if half := bar(cell):
+            panel.errorbar(cell.mean, middle, xerr=half, color=colour, lw=1.6, capsize=3, zorder=2)
+        if cell.n > 1:
             panel.plot(cell.ordered, [middle] * cell.n, "|", color=colour, ms=9, mew=1, alpha=0.6, zorder=3)
         panel.plot([cell.mean], [middle], "o", color=colour, ms=6, zorder=4)
-    several = any(cell.n > 1 for cell in ours)
-    if any(cell.n for cell in ours):
-        handles["measured" + (": mean, 95 % interval, each seed" if several else ": one seed, no interval")] = Line2D(
-            [], [], color=OURS, marker="o", ms=6, lw=1.6 if several else 0
-        )
-    if any(cell.n for cell in ours[len(table.rows) :]):
-        handles["for reference, measured likewise"] = Line2D(
-            [], [], color=CHANCE, marker="o", ms=6, lw=1.6 if several else 0
-        )
-    low, high = _span([edge for cell in ours if cell.mean is not None for edge in edges(cell)])
+    for name, cells, colour in (
+        (f"measured: {said(ours[: len(table.rows)])}", ours[: len(table.rows)], OURS),
+        ("for reference, measured likewise", ours[len(table.rows) :], CHANCE),
+    ):
+        if any(cell.n for cell in cells):
+            handles[name] = Line2D([], [], color=colour, marker="o", ms=6, lw=1.6 if any(map(bar, cells)) else 0)
+    low, high = _span(shown)
     if apart:
         known = [value for value in theirs if value is not None]
         target = panel if shared else panel.twiny()
@@ -256,8 +288,21 @@ def _panel(panel: Axes, table: Table, column: Column, labels: list[str], shared:
     return handles
 
 
+def bar(cell: Cell) -> float:
+    """Half the interval that is drawn; 0 where seeds are too few for one."""
+    return cell.half or 0.0 if cell.n >= INTERVAL_FROM else 0.0
+
+
+def said(cells: Sequence[Cell]) -> str:
+    """What the marks of these cells are, for a legend."""
+    most = max((cell.n for cell in cells), default=0)
+    if most <= 1:
+        return "one seed, no interval"
+    return "mean, 95 % interval, each seed" if most >= INTERVAL_FROM else "mean, each seed"
+
+
 def edges(cell: Any) -> list[float]:
-    half = cell.half or 0.0
+    half = bar(cell)
     return [cell.mean - half, cell.mean + half, *cell.ordered]
 
 

@@ -104,9 +104,8 @@ def _table(rows: Sequence[PlannedRow], plan: Plan, results: Results, command: st
         columns,
     )
     hits = {metric: {row.row.label: _hits(row.cells[metric], results) for row in rows} for metric in metrics}
-    references = tuple(
-        _reference(planned, order, results) for planned in plan.references if planned.study.study == study.study
-    )
+    beside = [planned for planned in plan.references if planned.study.study == study.study]
+    references = tuple(_reference(planned, order, results) for planned in beside)
     omitted = tuple(metric for metric in study.metrics if metric not in metrics)
     cited = literature.of(rows, profile, {metric: _printed_title(metric) for metric in study.metrics})
     if cited is not None:
@@ -129,7 +128,9 @@ def _table(rows: Sequence[PlannedRow], plan: Plan, results: Results, command: st
         notes=(
             *notes,
             *below.general_notes(columns, shown, seeds, rows, omitted),
+            *below.reference_notes(beside),
             *below.device_notes(results, rows),
+            *below.machine_notes(results, rows),
             *below.video_notes(results, rows),
         ),
         scaled=below.scaled(rows, profile.rule),
@@ -228,7 +229,7 @@ def _comparisons(
         if column.unit == "%" and column.same_as is None:
             values = {row.label: row.cells[column.metric].values for row in rows}
             found += stats.compare(column.metric, usual, values, hits.get(column.metric, {}))
-    return tuple(found)
+    return stats.corrected(found)
 
 
 def _agreements(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[stats.Agreement, ...]:
@@ -324,7 +325,10 @@ def _protocol_note(protocols: Sequence[str], found: Sequence[Mapping[str, Any]],
 
     parts = ["; or ".join(protocols)] if protocols else []
     if several("videos"):
-        parts.append(f"{several('videos')} test videos")
+        groups = sorted({len(result["per_video"]["of"]) for result in found if "of" in result.get("per_video", {})})
+        of = " or ".join(map(str, groups))
+        same = not groups or of == several("videos")
+        parts.append(f"{several('videos')} test videos" if same else f"{several('videos')} test clips of {of} videos")
     if several("classes"):
         parts.append(f"{several('classes')} classes")
     if chance is not None:

@@ -10,7 +10,7 @@ import bisect
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -89,13 +89,15 @@ class Comparison:
     low: float | None = None  # 95 % paired t interval; None with fewer than 2 seeds, as all that follows
     high: float | None = None
     p: float | None = None  # two-sided paired t test
-    p_holm: float | None = None  # Holm's correction over the rows of this metric in this table
+    p_holm: float | None = None  # Holm's correction over all comparisons of the table
     sign_flip: float | None = None  # exact two-sided sign-flip test; never below 2 / 2^n
     boot_low: float | None = (
         None  # 95 % hierarchical bootstrap over seeds and test videos; None where no video is known
     )
     boot_high: float | None = None
-    detectable: float | None = None  # true difference that so many seeds of this spread find with 80 % power
+    detectable: float | None = (
+        None  # true difference that p, uncorrected, finds with 80 % power at these seeds and spread
+    )
 
     @property
     def n(self) -> int:
@@ -104,13 +106,13 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Kendall's tau-b between the paper's order of rows and the measured means."""
+    """Kendall's tau-b between the paper's order of rows and that of the means over shared seeds."""
 
     metric: str
     rows: int  # that both sides have
-    n: int  # seeds behind every mean
-    tau: float | None  # None with fewer than 2 rows, or where one side is all ties
-    low: float | None = None  # 95 % percentile bootstrap over seeds; None with fewer than 2 seeds
+    n: int  # seeds that these rows share
+    tau: float | None  # None with fewer than 2 rows, without a shared seed, or where one side is all ties
+    low: float | None = None  # 95 % percentile bootstrap over seeds; None where every resample of them gives this tau
     high: float | None = None
 
 
@@ -274,15 +276,12 @@ def needed(
 
 
 def needed_within(differences: Sequence[float], edges: tuple[float, float], level: float) -> int | None:
-    """Further seeds until the t interval crosses neither edge, with this mean and spread."""
-    summary = summarise(differences)
-    if summary.mean is None or summary.std is None:
-        return None
-    mean, std = summary.mean, summary.std
-    distance = min(abs(mean - edge) for edge in edges)
-    if distance == 0:
-        return None
-    return _further(summary.n, MOST, lambda n: critical(n, level) * std / math.sqrt(n) < distance)
+    """Further seeds until the t interval clears the nearer edge with the power of `needed`, with this mean and spread.
+
+    Of an interval that shall lie inside both edges, the farther one is taken to be clear.
+    """
+    mean = summarise(differences).mean
+    return None if mean is None else needed(differences, level, min(edges, key=lambda edge: abs(mean - edge)))
 
 
 # --- bootstrap
@@ -378,7 +377,7 @@ def compare(
     hits: Mapping[str, Hits] | None = None,
     level: float = LEVEL,
 ) -> tuple[Comparison, ...]:
-    """Every row but the default against it, paired by seed, in order of rows.
+    """Every row but the default against it, paired by seed, in order of rows; `corrected` adds Holm's p.
 
     Args:
         default: label of the default row; without it no comparison has a seed.
@@ -388,7 +387,6 @@ def compare(
     others = {label: values for label, values in rows.items() if label != default}
     differences = {label: paired_differences(values, against) for label, values in others.items()}
     p = {label: found for label, values in differences.items() if (found := p_value(values)) is not None}
-    corrected = dict(zip(p, holm(list(p.values())), strict=True))
     out = []
     for label, values in others.items():
         seeds = tuple(sorted(values.keys() & against.keys()))
@@ -407,14 +405,20 @@ def compare(
                 gap.low,
                 gap.high,
                 p.get(label),
-                corrected.get(label),
-                sign_flip(differences[label]),
-                low,
-                high,
-                detectable(differences[label], level),
+                sign_flip=sign_flip(differences[label]),
+                boot_low=low,
+                boot_high=high,
+                detectable=detectable(differences[label], level),
             )
         )
     return tuple(out)
+
+
+def corrected(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
+    """The comparisons of a table, all its rows and metrics, with Holm's correction over those that have a p."""
+    tested = [i for i, one in enumerate(comparisons) if one.p is not None]
+    found = dict(zip(tested, holm([one.p for i in tested if (one := comparisons[i]).p is not None]), strict=True))
+    return tuple(replace(one, p_holm=found.get(i)) for i, one in enumerate(comparisons))
 
 
 def _tau(paper: NDArray[np.float64], measured: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -430,14 +434,15 @@ def _tau(paper: NDArray[np.float64], measured: NDArray[np.float64]) -> NDArray[n
 def agreement(metric: str, paper: Mapping[str, float], rows: Mapping[str, Values], level: float = LEVEL) -> Agreement:
     """Kendall's tau-b between the paper's numbers and the measured means, over rows that both have.
 
-    Which way is better does not matter: both sides turn. The interval resamples the seeds that all these rows share
-    and redoes their means; draws in which every mean ties are left out.
+    Which way is better does not matter: both sides turn. Means are of the seeds that all these rows share, so that no
+    row is ahead by its seeds. The interval resamples these seeds; draws in which every mean ties are left out.
     """
     import numpy as np
 
     labels = [label for label in paper if rows.get(label)]
-    n = min((len(rows[label]) for label in labels), default=0)
-    if len(labels) < 2:
+    seeds = sorted(set.intersection(*(set(rows[label]) for label in labels))) if labels else []
+    n = len(seeds)
+    if len(labels) < 2 or not seeds:
         return Agreement(metric, len(labels), n, None)
     left, right = np.triu_indices(len(labels), 1)
 
@@ -447,21 +452,18 @@ def agreement(metric: str, paper: Mapping[str, float], rows: Mapping[str, Values
         return np.where(np.abs(gaps) <= 1e-9 * np.abs(means).max(), 0.0, np.sign(gaps))
 
     stated = signs(np.array([paper[label] for label in labels], float))
-    means = np.array([math.fsum(rows[label].values()) / len(rows[label]) for label in labels])
-    tau = float(_tau(stated, signs(means)[None])[0])
-    if math.isnan(tau):
-        return Agreement(metric, len(labels), n, None)
-    seeds = sorted(set.intersection(*(set(rows[label]) for label in labels)))
-    if len(seeds) < 2:
-        return Agreement(metric, len(labels), n, tau)
-    rng = np.random.default_rng(np.random.SeedSequence(BOOTSTRAP_SEED))
-    weights = rng.multinomial(len(seeds), np.full(len(seeds), 1 / len(seeds)), size=DRAWS) / len(seeds)
     values = np.array([[rows[label][seed] for label in labels] for seed in seeds], float)
+    tau = float(_tau(stated, signs(values.mean(0))[None])[0])
+    if math.isnan(tau) or n < 2:
+        return Agreement(metric, len(labels), n, None if math.isnan(tau) else tau)
+    rng = np.random.default_rng(np.random.SeedSequence(BOOTSTRAP_SEED))
+    weights = rng.multinomial(n, np.full(n, 1 / n), size=DRAWS) / n
     taus = _tau(stated, signs(weights @ values))
     taus = taus[~np.isnan(taus)]
-    if not len(taus):
-        return Agreement(metric, len(labels), n, tau)
-    return Agreement(metric, len(labels), n, tau, *percentiles(taus, level))
+    low, high = percentiles(taus, level) if len(taus) else (tau, tau)
+    if low == high:
+        return Agreement(metric, len(labels), n, tau)  # no resample alters it: no interval, and no certainty either
+    return Agreement(metric, len(labels), n, tau, low, high)
 
 
 # --- verdicts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -71,6 +71,10 @@ class Cell:
     def ordered(self) -> list[float]:
         return [self.values[seed] for seed in sorted(self.values)]
 
+    def on(self, seeds: Collection[int]) -> Cell:
+        """Of these seeds alone."""
+        return replace(self, values={seed: value for seed, value in self.values.items() if seed in seeds})
+
 
 @dataclass(frozen=True)
 class Row:
@@ -133,6 +137,15 @@ class Table:
         """The columns to print: those that repeat another one's measurement are left to CSV and JSON."""
         return tuple(column for column in self.columns if column.same_as is None)
 
+    def held_against(self, columns: Sequence[Column] | None = None) -> tuple[Row, ...]:
+        """The references that have a number in one of these columns; default: those that are printed."""
+        names = [column.metric for column in (self.visible if columns is None else columns)]
+        return tuple(row for row in self.references if any(row.cells.get(name, Cell()).n for name in names))
+
+    def refers(self, note: int) -> bool:
+        """Whether a printed column bears this note's number, counted from 1."""
+        return any(note in column.notes for column in self.visible)
+
     @property
     def measured(self) -> bool:
         """Whether anything was measured at all."""
@@ -160,15 +173,25 @@ class Table:
         return any(row.cells[column.metric].paper is not None for row in self.rows)
 
 
+def shared_seeds(rows: Sequence[Row], metric: str) -> frozenset[int]:
+    """Seeds that every row has which has any."""
+    held = [frozenset(cell.values) for row in rows if (cell := row.cells[metric]).n]
+    return frozenset.intersection(*held) if held else frozenset()
+
+
 def mark_best(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Row, ...]:
-    """Mark the best measured mean of each column; all that print alike tie. Where all are alike, none is best."""
+    """Mark the best measured mean of each column over the seeds that its rows share: no row is ahead by its seeds.
+
+    All that print alike tie. Where all are alike, or no seed is shared, none is best.
+    """
     marked = [dict(row.cells) for row in rows]
     for column in columns:
-        if column.better is None:
+        seeds = shared_seeds(rows, column.metric)
+        if column.better is None or not seeds:
             continue
         means = {}
         for i, row in enumerate(rows):
-            mean = row.cells[column.metric].mean
+            mean = row.cells[column.metric].on(seeds).mean
             if mean is not None:
                 means[i] = round(mean, column.decimals)
         if len(set(means.values())) < 2:

@@ -60,7 +60,9 @@ class Verdict:
     sign_flip: float | None = None  # its exact two-sided sign-flip test
     boot_low: float | None = None  # its 95 % hierarchical bootstrap over seeds and test videos
     boot_high: float | None = None
-    needed: int | None = None  # further seeds that an undecided claim asks for, if the gap and spread stay as they are
+    needed: int | None = (
+        None  # further seeds after which the t interval decides with 80 % power, if gap and spread stay
+    )
 
     @classmethod
     def of(
@@ -120,15 +122,17 @@ def _one_seed(direction: str | None) -> str:
     return {"agrees": "direction agrees", "disagrees": "direction disagrees", "level": "no difference"}[direction or ""]
 
 
-def _few_videos(low: float, high: float, digits: int) -> str:
+def _withheld(low: float, high: float, digits: int) -> str:
     interval = f"{_number(low, digits, True)} to {_number(high, digits, True)}"
-    return f"the test videos are too few: bootstrap over seeds and videos {interval}"
+    return f"the bootstrap over seeds and test videos withholds the verdict: {interval}"
 
 
-def _more_seeds(more: int | None, what: str) -> str:
+def _more_seeds(more: int | None, what: str, boot: tuple[float, float] | None) -> str:
+    """How many the interval over seeds asks for; how many the bootstrap asks for is not known."""
     if more is None:
         return f"; more than {MOST} more seeds would be needed if gap and spread stay"
-    return f"; about {more} more seed{'' if more == 1 else 's'} would decide {what} if gap and spread stay"
+    by = "" if boot is None else " by the interval over seeds, the bootstrap perhaps later,"
+    return f"; about {more} more seed{'' if more == 1 else 's'} would decide {what}{by} if gap and spread stay"
 
 
 def _too_few(n: int) -> str:
@@ -194,14 +198,14 @@ def ordered(
         if firm:
             state = "contradicted"
         elif (boot := strict_boots[i]) is not None:
-            few = _few_videos(*boot, digits)
+            few = _withheld(*boot, digits)
             if len(pairs) > 1:
                 few += f" (at {100 * corrected:.4g} %, for {len(pairs)} comparisons)"
     elif not empty and all(g.n >= LEAST and g.low is not None and g.low > 0 for g in gaps):
         loose = [(boot, j) for j, boot in enumerate(boots) if boot is not None and boot[0] <= 0]
         if loose:
             boot, i = min(loose)
-            few = _few_videos(*boot, digits)
+            few = _withheld(*boot, digits)
         else:
             state = "supported"
     gap, (better, worse) = gaps[i], pairs[i]
@@ -229,7 +233,7 @@ def ordered(
                 words += "; the interval includes 0" if crosses else "; not every comparison decides"
                 if gap.value and gap.low <= 0:  # else more seeds of this comparison are of no help
                     more = needed(differences, level if gap.value > 0 else corrected)
-                    words += _more_seeds(more, "this comparison" if len(pairs) > 1 else "it")
+                    words += _more_seeds(more, "this comparison" if len(pairs) > 1 else "it", boots[i])
     return Verdict.of(
         (says, metric, kind), state, direction, gap, level, ORDER_RULE, words, differences, boots[i], more
     )
@@ -281,8 +285,9 @@ def ratio(
 ) -> Verdict:
     """A claim that the first row costs `value` times the second."""
     rule = (
-        f"supported when the whole interval of the paired ratio lies within ±{tolerance:g} of the paper's ratio, "
-        f"contradicted when it lies wholly outside; otherwise, or with fewer than {LEAST} common seeds, undecided"
+        "supported when the whole interval of the paired ratio (geometric mean over seeds) lies within "
+        f"±{tolerance:g} of the paper's ratio, contradicted when it lies wholly outside; otherwise, or with fewer than "
+        f"{LEAST} common seeds, undecided"
     )
     first, second = rows.get(labels[0], {}), rows.get(labels[1], {})
     gap = paired_ratio(first, second, level)
@@ -332,7 +337,7 @@ def _within(
     more: int | None = None
     if boot is not None and state not in ("undecided", decided(*boot)):
         state = "undecided"
-        words = f"undecided: {_few_videos(*boot, digits)}; {what}"
+        words = f"undecided: {_withheld(*boot, digits)}; {what}"
     elif state != "undecided" and gap.n < LEAST:
         state, more = "undecided", LEAST - gap.n
         words = f"undecided: {what}{_too_few(gap.n)}"
@@ -348,7 +353,7 @@ def _within(
             if not signed:
                 lower, upper = math.log(lower) if lower > 0 else -math.inf, math.log(upper)
             more = needed_within(spread, (lower, upper), level)
-            words += _more_seeds(more, "it")
+            words += _more_seeds(more, "it", boot)
     tested = spread if signed else ()  # a ratio is not asked to differ from 1
     return Verdict.of((says, metric, kind), state, direction, gap, level, rule, words, tested, boot, more)
 

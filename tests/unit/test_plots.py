@@ -92,7 +92,7 @@ def test_nothing_to_draw_is_said() -> None:
 
 
 def test_references_stand_below_the_rows_in_grey_without_a_value_of_the_papers() -> None:
-    drawn = full(range(3), 1)
+    drawn = full(range(3), 1, far=2)
     figure: Any = plots.compose(drawn)
     grey = [line for line in figure.axes[0].lines if line.get_color() == plots.CHANCE and line.get_marker() == "o"]
     where = [(float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in grey]
@@ -105,6 +105,14 @@ def test_references_stand_below_the_rows_in_grey_without_a_value_of_the_papers()
     assert "for reference, measured likewise" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
+def test_a_reference_far_off_is_named_at_the_edge() -> None:
+    figure: Any = plots.compose(full(range(3), 1, far=20))
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts == ["← 8.2", "← 28.2", "68.2 →"]
+    low, high = figure.axes[0].get_xlim()
+    assert 28.2 < low < 45 and 54 < high < 68
+
+
 def test_references_take_room_only_in_a_line_of_panels_where_they_have_numbers() -> None:
     drawn = full(range(3), 4)  # two lines of two panels
     absent = tuple(
@@ -115,11 +123,46 @@ def test_references_take_room_only_in_a_line_of_panels_where_they_have_numbers()
     above, below = len(drawn.rows) - 0.5, len(drawn.rows) + len(absent) - 0.5
     assert [axes.get_ylim() for axes in figure.axes[:4]] == [(above, -0.5), (above, -0.5), (below, -0.5), (below, -0.5)]
     assert [len(axes.get_yticklabels()) for axes in figure.axes[:3:2]] == [len(drawn.rows), len(drawn.rows) + 4]
-    empty = figure.axes[2]
+    empty = figure.axes[2]  # of the line with numbers in its second panel only
     assert "not measured" not in [text.get_text() for text in empty.texts]
     assert not [line for line in empty.lines if line.get_color() == plots.CHANCE and line.get_marker() == "o"]
     heights = figure.axes[0].get_subplotspec().get_gridspec().get_height_ratios()
     assert heights[0] < heights[1]
+
+
+def test_a_metric_that_no_row_has_takes_no_panel_and_is_named_at_the_head() -> None:
+    drawn = full(range(3), 4)
+    rows = tuple(
+        replace(row, cells={name: Cell(70) if name in ("m2", "m3") else cell for name, cell in row.cells.items()})
+        for row in drawn.rows
+    )
+    figure: Any = plots.compose(replace(drawn, rows=rows))
+    assert [axes.get_title() for axes in figure.axes[:2]] == [column.title for column in drawn.columns[:2]]
+    assert not {column.title for column in drawn.columns[2:]} & {axes.get_title() for axes in figure.axes}
+    head = " ".join(figure.get_suptitle().split())
+    assert "Not measured: linear probe 2, top-1 %, embedded two-stage (source); linear probe 3, top-1 %" in head
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+def test_two_seeds_are_shown_without_the_interval_that_would_squeeze_the_rest(seeds: int) -> None:
+    drawn = full(range(seeds), 1, far=1)
+    wide = {
+        "plot": plots.compose(drawn),
+        "effect": effects.compose_effect(drawn),
+        "curve": effects.compose_curve(drawn),
+    }
+    for name, figure in wide.items():
+        assert figure is not None
+        texts = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert any("interval, each seed" in t or "(paired t), each seed" in t for t in texts) == (seeds >= 3), name
+        assert any(t.endswith(("mean, each seed", "mean difference, each seed")) for t in texts) == (seeds == 2), name
+        assert any("one seed, no interval" in t for t in texts) == (seeds == 1), name
+    half = drawn.rows[0].cells["m0"].half or 0
+    figure = wide["plot"]
+    assert figure is not None
+    limits = figure.axes[0].get_xlim()
+    means = [cell.mean or 0 for row in drawn.rows for cell in [row.cells["m0"]]]
+    assert (limits[1] - limits[0] < max(means) - min(means) + 2 * half) == (seeds == 2)
 
 
 def test_equal_lengths_are_equal_differences() -> None:

@@ -409,7 +409,9 @@ def test_comparison_of_every_row_with_the_default() -> None:
     assert (low.seeds, low.n, low.gap, low.low, low.high) == ((0, 1, 2, 3), 4, -2.25, gap.low, gap.high)
     assert low.p == pytest.approx(scipy_stats.ttest_rel(list(rows["low"].values()), list(rows["full"].values())).pvalue)
     assert low.p is not None and high.p is not None
-    assert [low.p_holm, high.p_holm] == stats.holm([low.p, high.p])
+    assert low.p_holm is None
+    whole = stats.corrected([*found, *found])
+    assert [one.p_holm for one in whole] == [*stats.holm([low.p, high.p] * 2)[:2], None, None, None] * 2
     assert low.sign_flip == 2 / 16
     assert (low.boot_low, low.boot_high) == stats.hierarchical(hits["low"], hits["full"])
     assert low.detectable == stats.detectable(differences)
@@ -424,7 +426,7 @@ def test_comparison_of_every_row_with_the_default() -> None:
 
 def test_comparison_without_spread() -> None:
     full, better_by = seeds(50.0, 60.0, 40.0), seeds(52.0, 62.0, 42.0)
-    more, same = stats.compare("m", "full", {"full": full, "more": better_by, "same": full})
+    more, same = stats.corrected(stats.compare("m", "full", {"full": full, "more": better_by, "same": full}))
     assert (more.gap, more.low, more.high, more.p, more.p_holm, more.sign_flip) == (2.0, 2.0, 2.0, 0.0, 0.0, 0.25)
     assert (same.gap, same.low, same.high, same.p, same.p_holm, same.sign_flip) == (0.0, 0.0, 0.0, 1.0, 1.0, 1.0)
     assert (more.detectable, same.detectable, more.boot_low) == (0.0, 0.0, None)
@@ -486,9 +488,12 @@ def test_tau_needs_rows_and_an_order() -> None:
 
 def test_tau_interval_leaves_undefined_draws_out() -> None:
     found = agreement_of((1, 2), [(5, 5), (5, 6)])  # drawing seed 0 twice ties
-    assert (found.tau, found.low, found.high) == (1.0, 1.0, 1.0)
+    assert (found.tau, found.low, found.high) == (1.0, None, None)  # the others agree: no interval to tell
     uneven = stats.agreement("m", {"a": 1.0, "b": 2.0}, {"a": seeds(1, 2, 3), "b": {2: 5.0, 7: 1.0}})
-    assert (uneven.n, uneven.tau, uneven.low) == (2, 1.0, None)  # one common seed
+    assert (uneven.n, uneven.tau, uneven.low) == (1, 1.0, None)  # one common seed
+    apart = stats.agreement("m", {"a": 1.0, "b": 2.0}, {"a": {0: 1.0, 1: 9.0}, "b": {0: 2.0}})
+    assert (apart.n, apart.tau) == (1, 1.0)  # of the means of all seeds, 5 and 2, the order is the reverse
+    assert stats.agreement("m", {"a": 1.0, "b": 2.0}, {"a": {0: 1.0}, "b": {1: 2.0}}).tau is None
 
 
 # --- verdicts with tests, videos and seeds that are needed
@@ -566,13 +571,13 @@ def test_too_few_videos_leave_an_order_undecided() -> None:
     )
     assert verdict.boot_low == 0.0 and verdict.needed is None and (verdict.low, verdict.p) == (10.0, 0.0)
     assert verdict.words == (
-        "undecided: the test videos are too few: bootstrap over seeds and videos +0.0 to +30.0; "
+        "undecided: the bootstrap over seeds and test videos withholds the verdict: +0.0 to +30.0; "
         "“a” against “b”: gap +10.0, 95 % interval +10.0 to +10.0, n = 4"
     )
     assert judge(many, ("b", "a")).state == "contradicted"
     against = judge(few, ("b", "a"))
     assert (against.state, against.direction) == ("undecided", "disagrees")
-    assert "bootstrap over seeds and videos −30.0 to " in against.words
+    assert "bootstrap over seeds and test videos withholds the verdict: −30.0 to " in against.words
     turned = judge(many, ("b", "a"), lower=True)
     assert turned.state == "supported" and (turned.boot_low, turned.boot_high) == (enough.boot_low, enough.boot_high)
 
@@ -607,8 +612,17 @@ def test_too_few_videos_leave_equality_undecided() -> None:
         assert (verdict.state, verdict.needed, verdict.p, verdict.sign_flip) == ("undecided", None, 0.0, 0.125)
         assert (verdict.boot_low, verdict.boot_high) == stats.hierarchical(few["a"], few["b"])
         assert verdict.words.startswith(
-            "undecided: the test videos are too few: bootstrap over seeds and videos +0.0 to +30.0; “a” against “b”"
+            "undecided: the bootstrap over seeds and test videos withholds the verdict: +0.0 to +30.0; “a” against “b”"
         )
+
+
+def powerful(distance: float, std: float, least: int) -> int:
+    """Seeds of which a two-sided t test finds a mean so far off four times of five."""
+    return next(
+        n
+        for n in range(least, 2000)
+        if scipy_stats.nct.sf(stats.critical(n), n - 1, distance / std * math.sqrt(n)) >= 0.8
+    )
 
 
 def test_seeds_until_an_interval_fits_a_margin() -> None:
@@ -616,7 +630,7 @@ def test_seeds_until_an_interval_fits_a_margin() -> None:
     rows = {"a": seeds(*differences), "b": seeds(0, 0, 0, 0)}
     verdict = verdicts.equal("same", "m", ("a", "b"), rows)
     distance, std = 1 - 0.05, float(np.std(differences, ddof=1))
-    n = next(n for n in range(4, 2000) if stats.critical(n) * std / math.sqrt(n) < distance)
+    n = powerful(distance, std, 4)
     assert (verdict.state, verdict.needed) == ("undecided", n - 4)
     assert f"; about {n - 4} more seeds would decide it if gap and spread stay" in verdict.words
     edge = verdicts.equal("same", "m", ("a", "b"), {"a": seeds(0, 2), "b": seeds(0, 0)})
@@ -630,7 +644,7 @@ def test_seeds_until_a_ratio_fits_its_margin_are_counted_in_logarithms() -> None
     logs = [math.log(1.2), 0.0, math.log(1.1)]
     mean, std = float(np.mean(logs)), float(np.std(logs, ddof=1))
     distance = min(abs(mean - math.log(1.05)), abs(mean - math.log(1.15)))
-    n = next(n for n in range(3, 2000) if stats.critical(n) * std / math.sqrt(n) < distance)
+    n = powerful(distance, std, 3)
     verdict = verdicts.ratio("cheap", "gpu_days", ("a", "b"), 1.1, rows)
     assert (verdict.state, verdict.needed, verdict.p) == ("undecided", n - 3, None)
     wide = verdicts.ratio("cheap", "gpu_days", ("a", "b"), 1.1, rows, tolerance=1.2)  # no edge below
