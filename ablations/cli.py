@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -389,9 +390,10 @@ def report(
       [dim]fima-ablate report --profile mini[/]
     """
     planned = _plan(words, profile, data_root, seeds, metrics, embedded=True)
-    from ablations import publish
+    from ablations import prepare, publish
     from ablations.store import Store
 
+    prepare.writable("--reports", reports)
     publish.write_studies(planned, Store(store.resolve()), reports, only_measured=not words)
 
 
@@ -566,7 +568,15 @@ def figures(
     ],
     profile: ProfileName = "demo",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of a row's pre-training, and of what is chosen.")] = 0,
-    only: Annotated[str | None, typer.Option("--only", metavar="NAME,NAME", help="Default: every figure.")] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            "--only",
+            metavar="NAME,NAME",
+            help="activation, affinity, similarity, attention, masks, tsne. Default: every figure.",
+            show_default=False,
+        ),
+    ] = None,
     videos: Annotated[
         str | None, typer.Option("--videos", metavar="[NAME=]DIR", help="Real videos; NAME: a data set's layout.")
     ] = None,
@@ -574,7 +584,16 @@ def figures(
     store: StoreRoot = Path("runs"),
     out: Annotated[Path, typer.Option("--out", help="Folder of the pictures.")] = Path("figures"),
 ) -> None:
-    """Draw the paper's figures of trained rows (3-5, 7-11): PNG, PDF, arrays, caption and the number of each."""
+    """Draw the paper's figures of trained rows (3-5, 7-11): PNG, PDF, arrays, caption and the number of each.
+
+    Two rows side by side, after `fima-ablate run table1_losses`:
+      [dim]fima-ablate figures "table1_losses:VV" "table1_losses:VV + Pix + Fra"[/]
+
+    One figure, on real videos:
+      [dim]fima-ablate figures "table1_losses:VV + Pix" --only affinity --videos ucf101=DIR[/]
+
+    Exit code: 0 drawn; 2 bad input, such as a row that is not trained.
+    """
     from ablations import picturing
 
     for path, picture in picturing.command(words, profile, seed, only, videos, count, store, out):
@@ -720,6 +739,8 @@ def main() -> None:
         _stop(" ".join(str(error).split()), BAD_INPUT)
     except KeyboardInterrupt:
         _stop("stopped; the same command goes on from here", 130)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C does not break off the tidying up
 
 
 if __name__ == "__main__":

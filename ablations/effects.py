@@ -39,7 +39,9 @@ def compose_effect(table: Table) -> Figure | None:
     labels = [
         textwrap.fill(row.label, plots.LABEL_WIDTH) + ("\n(default)" if row.default else "") for row in table.rows
     ]
-    figure, panels = plots.panelled(table, len(columns), [labels] * plots.down(len(columns)))
+    shown = {column.metric for column in columns}
+    counts = {found.n for found in table.comparisons if found.metric in shown and found.n}
+    figure, panels = plots.panelled(table, len(columns), [labels] * plots.down(len(columns)), counts)
     handles: dict[str, Any] = {}
     for i, (panel, column) in enumerate(zip(panels, columns, strict=False)):
         handles |= _effects(panel, table, column, usual)
@@ -177,7 +179,8 @@ def compose_curve(table: Table) -> Figure | None:
     if found is None or not columns:
         return None
     lines, inches = [ROOM] * plots.down(len(columns)), 4.3 if table.references else 3.7
-    figure, panels = plots.panelled(table, len(columns), lines, inches)
+    counts = {len(seeds) for column in columns if (seeds := shared_seeds(table.rows, column.metric))}
+    figure, panels = plots.panelled(table, len(columns), lines, counts, inches)
     handles: dict[str, Any] = {}
     for panel, column in zip(panels, columns, strict=False):
         handles |= _curve(panel, table, column, found)

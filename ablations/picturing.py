@@ -109,26 +109,36 @@ def draw(
         out: folder of NAME.png, .pdf, .npz and .json.
 
     Raises:
-        SpecError: no figure of that name.
         ValueError: a run is unfinished, or sizes differ.
     """
     from fima.figures import gallery
     from fima.figures.stage import load_all
 
-    known = list(gallery.FIGURES)
-    for name in names:
-        if name not in known:
-            raise SpecError(
-                f"--only {name}: there is no such figure; there are {', '.join(known)}.{guess(name, known)}"
-            )
     stages = load_all([run.folder for run in runs])
     labels = [run.label or stage.label for run, stage in zip(runs, stages, strict=True)]
     stages = [
         replace(stage, label=label if labels.count(label) == 1 else stage.label, data=data or stages[0].data)
         for stage, label in zip(stages, labels, strict=True)
     ]
-    for picture in gallery.draw(stages, names or known, gallery.Choice(videos=count, seed=seed)):
+    for picture in gallery.draw(stages, names or list(gallery.FIGURES), gallery.Choice(videos=count, seed=seed)):
         yield picture.save(out)[0], picture
+
+
+def named(only: str | None) -> list[str]:
+    """The figures of a comma-separated list; none: all.
+
+    Raises:
+        SpecError: no figure of that name.
+    """
+    from fima.figures import gallery
+
+    names, known = only.split(",") if only else [], list(gallery.FIGURES)
+    for name in names:
+        if name not in known:
+            raise SpecError(
+                f"--only {name}: there is no such figure; there are {', '.join(known)}.{guess(name, known)}"
+            )
+    return names
 
 
 def command(
@@ -144,13 +154,14 @@ def command(
     """What `fima-ablate figures` draws, from its arguments as they are typed.
 
     Raises:
-        SpecError, ValueError: as `find`, `videos` and `draw`.
+        SpecError, ValueError: as `named`, `find`, `videos` and `draw`.
     """
     from ablations.store import Store
 
     runs, overrides = [word for word in words if "=" not in word], [word for word in words if "=" in word]
     if not runs:
         raise SpecError("a figure takes STUDY:ROW, a stage of the store, or its folder; none is named")
+    names = named(only)
     chosen, truth = spec.load_profile(profile), Store(store.resolve())
     found = [find(word, truth, chosen, overrides, seed) for word in runs]
-    yield from draw(found, only.split(",") if only else [], videos(real) if real else None, count, seed, out)
+    yield from draw(found, names, videos(real) if real else None, count, seed, out)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +89,8 @@ def compose(table: Table) -> Figure:
     # A reference row takes room only in a line of panels where it has a number.
     parts = [replace(table, references=table.held_against(line)) for line in lines]
     named = [[*labels, *(textwrap.fill(row.label, LABEL_WIDTH) for row in part.references)] for part in parts]
-    figure, panels = panelled(table, len(columns), named)
+    counts = {n for row in table.rows for column in columns if (n := row.cells[column.metric].n)}
+    figure, panels = panelled(table, len(columns), named, counts)
     handles: dict[str, Any] = {}
     for i, (panel, column) in enumerate(zip(panels, columns, strict=False)):
         names = named[i // wide]
@@ -109,12 +110,13 @@ def down(count: int) -> int:
 
 
 def panelled(
-    table: Table, count: int, labels: Sequence[Sequence[str]], inches: float = 3.3
+    table: Table, count: int, labels: Sequence[Sequence[str]], seeds: Collection[int], inches: float = 3.3
 ) -> tuple[Figure, Sequence[Axes]]:
     """A figure with what a reader must know at its head, and `count` panels with room for the labels of rows.
 
     Args:
         labels: of each line of panels, from top to bottom.
+        seeds: how many each shown number is of.
         inches: width of a panel.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -125,7 +127,7 @@ def panelled(
     heights = [0.24 * sum(max(label.count("\n") + 1, 2) for label in line) + 1.45 for line in labels]
     margin = 0.075 * max(len(part) for line in labels for label in line for part in label.split("\n"))
     width = max(margin + inches * columns + 0.3, 7.0)
-    head = _head(table, int(width * 13))
+    head = _head(table, seeds, int(width * 13))
     height = sum(heights) + 0.2 * (head.count("\n") + 1) + 0.9
     figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, hspace=0.05))
     FigureCanvasAgg(figure)
@@ -145,15 +147,14 @@ def finish(figure: Figure, handles: Mapping[str, Any]) -> None:
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=ncols, frameon=False)
 
 
-def _head(table: Table, width: int) -> str:
-    counts = {cell.n for row in table.rows for column in table.visible if (cell := row.cells[column.metric]).n}
-    measured, most = bool(counts), max(counts, default=len(table.seeds))
+def _head(table: Table, counts: Collection[int], width: int) -> str:
+    most = max(counts, default=0) or len(table.seeds)
     seeds = f"{most} seed{'s' if most != 1 else ''}"
-    if measured and min(counts) < most:
+    if counts and 0 < min(counts) < most:
         seeds = f"{min(counts)} to {seeds}"
     parts = [f"{table.title}  ·  {table.paper}", f"profile {table.profile}, {seeds}"]
     absent = [column for column in table.visible if not any(row.cells[column.metric].n for row in table.rows)]
-    if measured and absent:
+    if table.measured and absent:
         parts.append(
             "Not measured: " + "; ".join(column.measured_title.removesuffix(", measured") for column in absent)
         )

@@ -95,6 +95,8 @@ def parse_overrides(overrides: Sequence[str]) -> Overrides:
         key = key.strip()
         if not equals or not key:
             raise SpecError(f"{name}: must be KEY=VALUE, such as foreground.beta=0.4")
+        if not value.strip():
+            raise SpecError(f"{name}: no value is given; {key}=null unsets what may be unset")
         node = replace(parse(value, name, numbered=False), where=name)
         first, *rest = key.split(".")
         if first == "data":

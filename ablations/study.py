@@ -143,8 +143,8 @@ def find_study(name: str) -> Path:
     if name in others:
         return others[name]
     beside = [file.name for file in path.parent.glob("*.yaml")] if len(path.parts) > 1 else []
-    hint = guess(path.stem, known) or guess(path.name, beside)
-    raise SpecError(f"{name}: no such study; there are {', '.join(known)}.{hint}")
+    hint = guess(path.stem, [*known, *others]) or guess(path.name, beside)
+    raise SpecError(f"{name}: no such study; there are {', '.join([*known, *others])}.{hint}")
 
 
 def load_study(path: Path | str) -> Study:

@@ -135,7 +135,13 @@ def run(
         DataError: no data set is there.
     """
     known = [choice for choice in get_args(Data.model_fields["name"].annotation) if choice != "embedded"]
-    name = name or detect(root)
+    if name is None:
+        name = detect(root)
+        if name == "kinetics400" and not layouts.kinetics_lists(root) and not layouts.video_files(root):
+            layout = ", ".join(known)
+            raise DataError(
+                f"{root}: no video and no list of videos in it; --name says which layout is meant: {layout}"
+            )
     if name not in known:
         raise DataError(f"{name} is not a data set; there are {', '.join(known)}")
     with warnings.catch_warnings():

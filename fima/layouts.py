@@ -197,7 +197,7 @@ def kinetics400(root: Path, fold: int) -> Dataset:
     classes = tuple(sorted({name for name in names.values() if name is not None}))
     number = {name: i for i, name in enumerate(classes)}
     records = tuple(Record(path, number.get(names[path] or ""), "train", path.stem) for path in files)
-    return Dataset("kinetics400", "Kinetics-400, clips without split", root, classes, records, len(records))
+    return Dataset("kinetics400", "clips without a list, taken as Kinetics-400's", root, classes, records, len(records))
 
 
 def kinetics_lists(root: Path) -> list[Path]:

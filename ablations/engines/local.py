@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -84,7 +85,7 @@ class Local:
     def _start(self, job: worker.Job) -> Process:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOAD)
-        with variable("OMP_NUM_THREADS", str(job.threads)), variable("GOMP_SPINCOUNT", SPINS):
+        with variable("OMP_NUM_THREADS", str(job.threads)), variable("GOMP_SPINCOUNT", SPINS), no_interrupt():
             forkserver.ensure_running()
         ours, theirs = context.Pipe(duplex=False)
         process = context.Process(target=worker.run, args=(job, theirs), name=job.stage.uid)
@@ -143,6 +144,19 @@ def variable(name: str, value: str) -> Iterator[None]:
             del os.environ[name]
         else:
             os.environ[name] = before
+
+
+@contextmanager
+def no_interrupt() -> Iterator[None]:
+    """Ctrl-C is not for what starts in the block: a fork server ignores it by itself only once it has loaded all."""
+    if threading.current_thread() is not threading.main_thread():  # which alone may say what a signal does
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

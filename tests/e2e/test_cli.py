@@ -201,6 +201,10 @@ def test_a_partial_copy_of_ucf101_works_after_a_warning(clips: Path, tmp_path: P
         (["run", "table3d_beta", "--seeds=-1"], "--seeds takes whole numbers from 0 up"),
         (["run", "table3d_beta", "--store", "/proc/none"], "--store /proc/none: "),
         (["run", "table3d_beta", "--reports", "/dev/null"], "--reports /dev/null: "),
+        (
+            ["report", "--reports", "/dev/null"],
+            "--reports /dev/null: File exists; name a folder that can be written",
+        ),
         (["run", "table3d_beta", "--metrics", "lin/ucf"], "lin/ucf101"),
         (["run", "table3d_beta", "--devices", "0;1"], "--devices takes numbers of CUDA cards with commas"),
         (["run"], "table3d_beta"),

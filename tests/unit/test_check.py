@@ -178,7 +178,7 @@ def test_lists_and_videos_that_have_nothing_in_common(ucf101: Path) -> None:
 @pytest.mark.parametrize(
     "name, says",
     [
-        (None, ": none of the 0 videos of "),
+        (None, ": no video and no list of videos in it; --name says which layout is meant: ucf101, hmdb51, kine"),
         ("ucf101", ": ucfTrainTestlist/ is not there; "),
         ("ucf-101", "ucf-101 is not a data set; there are ucf101, hmdb51, kinetics400, diving48, folder"),
     ],
@@ -239,7 +239,7 @@ def test_a_layout_is_seen_from_the_files(tmp_path: Path, monkeypatch: pytest.Mon
         ("ucf101", "UCF101 split 2", 13_320, 83),
         ("hmdb51", "HMDB51 split 2", 6_766, 4),
         ("ut_interaction", "ut_interaction", 120, 120),
-        ("kinetics400", "Kinetics-400, clips without split", 3, 3),
+        ("kinetics400", "clips without a list, taken as Kinetics-400's", 3, 3),
     ],
 )
 def test_real_sets(clips: Path, folder: str, name: str, listed: int, videos: int) -> None:

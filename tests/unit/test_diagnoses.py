@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import typer
 
-from ablations import picturing, report, spec, stages
+from ablations import cli, picturing, report, spec, stages
 from ablations import plan as planning
 from ablations.diagnoses import DIAGNOSES
 from ablations.located import SpecError
@@ -162,7 +163,7 @@ def test_rows_are_drawn_side_by_side_under_their_labels(made: tuple[Plan, Store]
     assert path == tmp_path / "activation.png" and path.is_file()
     assert list(drawn.numbers) == ["VV", "VV + Pix"]
     with pytest.raises(SpecError, match=r"^--only affinty: there is no such figure; .* Did you mean affinity\?$"):
-        list(picturing.command(words, "debug", 0, "affinty", None, 3, made[1].root, tmp_path))
+        list(picturing.command(["figures:not trained"], "debug", 0, "affinty", None, 3, made[1].root, tmp_path))
     with pytest.raises(SpecError, match=r"^a figure takes STUDY:ROW, [^\n]* none is named$"):
         list(picturing.command(["a=b"], "debug", 0, None, None, 3, made[1].root, tmp_path))
 
@@ -184,3 +185,9 @@ def test_a_model_that_saw_no_motion_takes_the_scaling_of_one_that_did(made: tupl
     assert alone.settings.augment.difference == "half"  # nothing says so: the default
     assert [stage.settings.augment.difference for stage in load_all(folders)] == ["raw", "raw"]
     assert replace(alone, label="x").scaled("raw").settings.augment.difference == "raw"
+
+
+def test_help_names_every_figure() -> None:
+    command: Any = typer.main.get_command(cli.app)
+    (only,) = (option for option in command.commands["figures"].params if option.name == "only")
+    assert only.help.split(".")[0].split(", ") == list(gallery.FIGURES)

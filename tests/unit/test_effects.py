@@ -54,6 +54,24 @@ def test_effects_show_gap_interval_seeds_and_the_papers_difference() -> None:
         assert round(own.paper - base.paper, 6) in seen
 
 
+def test_the_head_counts_the_seeds_that_are_shown() -> None:
+    drawn = swept(5)
+    cells = drawn.rows[0].cells
+    fewer = replace(drawn.rows[0], cells={name: cell.on({0, 1, 2}) for name, cell in cells.items()})
+    rows = (fewer, *drawn.rows[1:])
+    compared = stats.compare("lin/ucf101", "0.5", {row.label: row.cells["lin/ucf101"].values for row in rows})
+    uneven = replace(drawn, rows=rows, comparisons=compared)
+    for compose, said in (
+        (plots.compose, "3 to 5 seeds"),
+        (effects.compose_effect, "3 to 5 seeds"),
+        (effects.compose_curve, "3 seeds"),
+    ):
+        figure = compose(uneven)
+        assert figure is not None and f"profile mini, {said}" in figure.get_suptitle()
+        legend = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert any("(3 that all rows have)" in text for text in legend) == (compose is effects.compose_curve)
+
+
 @pytest.mark.parametrize("compose", [effects.compose_effect, effects.compose_curve])
 def test_one_seed_has_no_interval_and_says_so(compose: Any) -> None:
     figure: Any = compose(swept(seeds=1))

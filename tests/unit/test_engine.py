@@ -21,6 +21,7 @@ from rich.console import Console
 
 from ablations import cards, engine, worker
 from ablations.display import span
+from ablations.engines import local
 from ablations.plan import Stage
 from ablations.store import Store
 from fima.datasets import cores
@@ -195,6 +196,18 @@ def wait_until(true: Callable[[], bool], seconds: float) -> bool:
     while not true() and time.monotonic() < deadline:
         time.sleep(0.05)
     return true()
+
+
+def test_ctrl_c_is_not_for_a_fork_server_that_still_loads() -> None:
+    asks = [sys.executable, "-c", "import signal; print(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)"]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with local.no_interrupt():
+            inside = subprocess.run(asks, capture_output=True, text=True, check=True).stdout
+        after = subprocess.run(asks, capture_output=True, text=True, check=True).stdout
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (inside, after) == ("True\n", "False\n")
 
 
 @pytest.fixture

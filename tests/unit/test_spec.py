@@ -145,6 +145,8 @@ def test_no_rows_not_a_mapping_and_no_text(tmp_path: Path) -> None:
 def test_a_missing_study_or_profile_names_those_that_exist(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"no such study; there are table1_losses.*Did you mean table3d_beta\?"):
         spec.find_study("studies/table3d_bta.yaml")
+    with pytest.raises(SpecError, match=r"no such study; there are .*, bias, figures, steps\. Did you mean bias\?$"):
+        spec.find_study("bais")
     with pytest.raises(SpecError, match=r"no profile demmo; there are debug, demo.*Did you mean demo\?"):
         spec.load_profile("demmo")
     assert spec.find_study("table3d_beta") == spec.find_study("studies/table3d_beta")
@@ -279,7 +281,8 @@ def test_laws_between_settings_are_told_at_the_value_that_breaks_them(tmp_path: 
         ("foo.bar=3", "foo.bar is not a setting; there are losses"),
         ("foreground.beta=2", "foreground.beta must be at most 1, got 2"),
         ("foreground.beta", "must be KEY=VALUE"),
-        ("foreground.beta=", "foreground.beta must be a number, got null"),
+        ("foreground.beta=", "no value is given; foreground.beta=null unsets what may be unset"),
+        ("foreground.beta=null", "foreground.beta must be a number, got null"),
         ("foreground.beta=[", ""),
         ("optim.batch=0", "optim.batch must be at least 1, got 0"),
         ("data.nmae=folder", "data.nmae is not a field"),
