@@ -1,11 +1,12 @@
 """Geometry and photometry of the views, the same for all frames of a clip and drawn anew per clip (appendix A.3).
 
 Drawing (numpy, per sample, in a data worker) is apart from applying (torch, per batch, on the device): a drawn
-sample is a few numbers, so a run can go on bit for bit wherever it was cut.
+sample is a few numbers, so a run can go on bit for bit (on a CPU) wherever it was cut.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -119,8 +120,8 @@ def crop_resize(frames: Tensor, crops: list[Crop], size: int) -> Tensor:
     n, _, t, height, width = frames.shape
     span = torch.tensor([(c.x0, c.x1, c.y0, c.y1) if not c.flip else (c.x1, c.x0, c.y0, c.y1) for c in crops])
     span = span.to(torch.float32)
-    across = resize_matrix(span[:, 0], span[:, 1], width, size).to(frames.device)
-    down = resize_matrix(span[:, 2], span[:, 3], height, size).to(frames.device)
+    across = resize_matrix(span[:, 0], span[:, 1], width, size).to(frames.device, non_blocking=True)
+    down = resize_matrix(span[:, 2], span[:, 3], height, size).to(frames.device, non_blocking=True)
     out = torch.empty(n, 3 * t, size, size, device=frames.device)
     for i, crop in enumerate(crops):  # clip by clip: only what is inside is turned into floats, and stays in the cache
         rows, columns = slice(crop.y0, crop.y1), slice(crop.x0, crop.x1)
@@ -167,6 +168,12 @@ def blur_matrix(sigma: Tensor, size: int) -> Tensor:
     return matrix.scatter_add_(2, place.expand(len(sigma), -1, -1), kernel[:, None].expand(-1, size, -1).contiguous())
 
 
+@functools.lru_cache
+def constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Numbers on a device, copied once: a copy in each step would let the host wait for all that is queued."""
+    return torch.tensor(values, device=device)
+
+
 def photometry(clips: Tensor, drawn: Tensor, low: float = 0.0) -> Tensor:
     """Jitter, grayscale and blur as drawn, then the networks' normalisation.
 
@@ -182,27 +189,30 @@ def photometry(clips: Tensor, drawn: Tensor, low: float = 0.0) -> Tensor:
         [N, 3, T, H, W], zero mean and unit deviation on natural video.
     """
     n, _, t, height, width = clips.shape
-    if bool((drawn[:, 5] > 0).any()):
-        chosen = (drawn[:, 5] > 0).nonzero()[:, 0]
-        x = clips[chosen.to(clips.device)]
-        across = blur_matrix(drawn[chosen, 5], width).to(clips.device)
-        down = blur_matrix(drawn[chosen, 5], height).to(clips.device)
+
+    def there(small: Tensor) -> Tensor:
+        return small.to(clips.device, non_blocking=True)
+
+    chosen = (drawn[:, 5] > 0).nonzero()[:, 0]
+    if len(chosen):
+        places = there(chosen)
+        x = clips[places]
+        across = there(blur_matrix(drawn[chosen, 5], width))
+        down = there(blur_matrix(drawn[chosen, 5], height))
         x = torch.bmm(x.reshape(len(chosen), -1, width), across.mT)
         x = x.view(len(chosen), 3 * t, height, width).transpose(2, 3).reshape(len(chosen), -1, height)
         x = torch.bmm(x, down.mT).view(len(chosen), 3, t, width, height).transpose(3, 4)
-        clips = clips.index_copy(0, chosen.to(clips.device), x)
-    brightness, contrast = drawn[:, 0].to(clips.device), drawn[:, 1].to(clips.device)
-    matrix = colour_matrix(drawn).to(clips.device) * (brightness * contrast)[:, None, None]
-    weights = torch.tensor(GRAY, device=clips.device)
-    mean = (clips.mean(dim=(2, 3, 4)) @ weights) * brightness  # gray level of each clip after brightness
+        clips = clips.index_copy(0, places, x)
+    matrix = there(colour_matrix(drawn) * (drawn[:, 0] * drawn[:, 1])[:, None, None])
+    brightness, contrast = there(drawn[:, :2]).unbind(1)
+    mean = (clips.mean(dim=(2, 3, 4)) @ constant(GRAY, clips.device)) * brightness  # gray level after brightness
     offset = ((1 - contrast) * mean)[:, None].expand(-1, 3)
     x = torch.baddbmm(offset[:, :, None], matrix, clips.reshape(n, 3, -1)).clamp_(low, 1)
-    scale = torch.tensor(STD, device=clips.device)[:, None]
-    return x.sub_(torch.tensor(MEAN, device=clips.device)[:, None]).div_(scale).view_as(clips)
+    return x.sub_(constant(MEAN, clips.device)[:, None]).div_(constant(STD, clips.device)[:, None]).view_as(clips)
 
 
 def normalise(clips: Tensor) -> Tensor:
     """[N, 3, T, H, W] in [0, 1] to the networks' input, without augmentation."""
     shape = (1, 3, 1, 1, 1)
-    mean, std = torch.tensor(MEAN, device=clips.device), torch.tensor(STD, device=clips.device)
+    mean, std = constant(MEAN, clips.device), constant(STD, clips.device)
     return (clips - mean.view(shape)) / std.view(shape)

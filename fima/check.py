@@ -162,7 +162,7 @@ def run(
         report.mislabelled = _mislabelled(dataset)
         listed = {record.path.resolve() for record in dataset.records}
         report.unlisted = [str(path) for path in files if path.resolve() not in listed]
-    report.cached = video.cached(files)
+    report.cached = len(video.recall(files))
     began = time.monotonic()
     for path, found in datasets.scan(files, jobs, on_progress):
         report.videos += 1

@@ -260,25 +260,29 @@ def copy_of(dataset: Dataset, problems: Problems) -> dict[str, Any]:
 def scan(
     paths: Sequence[Path], jobs: int = 1, on_progress: Callable[[int, int], None] | None = None
 ) -> Iterator[tuple[Path, Index | str]]:
-    """Index videos, in several processes if asked; yields (path, index or what is wrong) as they are done.
+    """Index videos, in several processes if asked; yields (path, index or what is wrong), first what was known before.
 
     Args:
         paths: files.
         jobs: processes.
         on_progress: called with (done, all).
     """
-    done = 0
-    if jobs == 1 or len(paths) < 2 * jobs:
-        for pair in map(_index, paths):
-            done += 1
-            if on_progress:
-                on_progress(done, len(paths))
-            yield pair
+    from fima import video
+
+    known = video.recall(paths)  # in one go: a connection for each file would take minutes for Kinetics
+    new = [path for path in paths if path not in known]
+    alone = jobs == 1 or len(new) < 2 * jobs
+    here = paths if alone else [path for path in paths if path in known]
+    for done, pair in enumerate(map(_index, here), 1):
+        if on_progress:
+            on_progress(done, len(paths))
+        yield pair
+    if alone:
         return
     # As in fima.synthetic: no fork server, which a process has but one of.
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        for pair in pool.map(_index, paths, chunksize=max(1, min(32, len(paths) // (4 * jobs)))):
-            done += 1
+        found = pool.map(_index, new, chunksize=max(1, min(32, len(new) // (4 * jobs))))
+        for done, pair in enumerate(found, len(here) + 1):
             if on_progress:
                 on_progress(done, len(paths))
             yield pair

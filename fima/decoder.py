@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -11,11 +12,15 @@ from torch.nn import functional as F
 from fima import config
 
 
-def sinusoid(length: int, width: int) -> Tensor:
-    """1-D sinusoidal absolute positions [length, width] (Vaswani et al. 2017); width is even."""
+@functools.lru_cache(maxsize=16)
+def sinusoid(length: int, width: int, device: torch.device) -> Tensor:
+    """1-D sinusoidal absolute positions [length, width] (Vaswani et al. 2017); width is even. Made once: never write.
+
+    Computed on the CPU, for the same numbers everywhere; kept on the device, so that no step waits for their copy.
+    """
     position = torch.arange(length)[:, None]
     rate = torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
-    return torch.stack([torch.sin(position * rate), torch.cos(position * rate)], dim=-1).flatten(1)
+    return torch.stack([torch.sin(position * rate), torch.cos(position * rate)], dim=-1).flatten(1).to(device)
 
 
 class Block(nn.Module):
@@ -104,7 +109,7 @@ class MotionDecoder(nn.Module):
 
     def _start(self, pixels: Tensor | None, memory: Tensor, cls: bool) -> tuple[Tensor, Tensor]:
         """Queries [N, Q, d] of who asks, the class token first, and memory [N, S, d], as the first block takes them."""
-        place = self.position * sinusoid(memory.shape[1], self.cls.shape[0]).to(memory)
+        place = self.position * sinusoid(memory.shape[1], self.cls.shape[0], memory.device).to(memory)
         queries = [] if pixels is None else [self.enter(pixels) + place]
         if cls:
             queries.insert(0, self.cls.to(memory.dtype).expand(memory.shape[0], 1, -1))

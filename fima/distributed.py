@@ -5,10 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+# While one rank renders or indexes a data set, the others wait for hours; of a collective on the cards that would be
+# given up after ten minutes.
+PATIENCE = timedelta(days=2)
+_waiting: list[Any] = []  # the group that barriers take: gloo, whatever the cards use
 
 
 def active() -> bool:
@@ -32,6 +39,7 @@ def start() -> torch.device:
     local = int(os.environ.get("LOCAL_RANK", 0))
     if {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys() and not active():
         dist.init_process_group("nccl" if cuda else "gloo")
+        _waiting[:] = [dist.new_group(backend="gloo", timeout=PATIENCE)]
     if cuda:
         torch.cuda.set_device(local)
         return torch.device("cuda", local)
@@ -42,12 +50,13 @@ def stop() -> None:
     """Leave the process group."""
     if active():
         dist.destroy_process_group()
+        _waiting.clear()
 
 
 def barrier() -> None:
-    """Wait for all processes."""
+    """Wait for all processes, up to PATIENCE."""
     if active():
-        dist.barrier()
+        dist.barrier(_waiting[0] if _waiting else None)
 
 
 @contextmanager

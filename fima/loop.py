@@ -1,4 +1,4 @@
-"""What every training loop shares: the schedule, and a journal that lets a killed run go on bit for bit."""
+"""What every training loop shares: the schedule, and a journal that lets a killed run go on, on a CPU bit for bit."""
 
 from __future__ import annotations
 
@@ -104,6 +104,59 @@ def read_checkpoint(path: Path) -> State:
         what = "is not there" if isinstance(error, FileNotFoundError) else "cannot be read: it is damaged"
         raise ValueError(f"{path}: {what}; delete its folder to start that stage again") from error
     return state
+
+
+def made_of(settings: State, optim: Optim, seed: int, data: str) -> State:
+    """What a run is made of, as plain JSON data: a checkpoint holds it under "made".
+
+    Args:
+        settings: those that act, but for the optimiser's.
+        optim: with a constant rate its length is no part: such a run may be made longer.
+        data: fingerprint of the videos.
+    """
+    length = ("steps", "epochs") if optim.schedule == "constant" else ()
+    return {
+        **settings,
+        "optim": {name: value for name, value in optim.active().items() if name not in length},
+        "seed": seed,
+        "data": data,
+    }
+
+
+def check_same(made: State, steps: int, state: State, checkpoint: Path) -> None:
+    """That a checkpoint is one of this very experiment, and no further than its end.
+
+    Args:
+        made: as `made_of` tells.
+        steps: of the whole run.
+        state: of the checkpoint.
+
+    Raises:
+        ValueError: it is another's; the line names the first thing that differs.
+    """
+    if state["step"] > steps:
+        raise ValueError(
+            f"{checkpoint}: was trained for {state['step']} steps, and this run has {steps}; take another folder, or "
+            "delete this one to start again"
+        )
+    before, now = _flat(state.get("made", made)), _flat(made)
+    for name in {**now, **before}:
+        if before.get(name) != now.get(name):
+            told = [json.dumps(values[name]) if name in values else "nothing" for values in (before, now)]
+            raise ValueError(
+                f"{checkpoint}: is of a run with {name} {told[0]}, and this one has {told[1]}; take another folder, or "
+                "delete this one to start again"
+            )
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict):
+        return {prefix: tree}
+    return {
+        key: leaf
+        for name, part in tree.items()
+        for key, leaf in _flat(part, f"{prefix}.{name}" if prefix else name).items()
+    }
 
 
 class Journal:

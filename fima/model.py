@@ -89,8 +89,8 @@ class FIMA(nn.Module):
             names = ["shared"] if settings.decoder.shared else ["pix"] * pixel + ["fra"] * settings.uses("fra")
             for name in names:
                 self.decoders[name] = MotionDecoder(channels, settings.decoder)
-        if not settings.uses("fra"):  # nobody asks the class token
-            for decoder in self.decoders.values():
+        for name, decoder in self.decoders.items():
+            if name == "pix" or not settings.uses("fra"):  # nobody asks its class token
                 cast(MotionDecoder, decoder).cls.requires_grad_(False)
         sizes = {"vv": settings.contrast.queue, "vd": settings.contrast.queue, "fra": settings.frame.queue}
         if settings.pixel.negatives == "queue":

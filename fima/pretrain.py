@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fima import backbones, compute, cost, distributed, loop, losses, views
 from fima.config import Settings
-from fima.datasets import Data, copy_of, usable
+from fima.datasets import Data, copy_of, fingerprint, usable
 from fima.evaluate.knn import Probe, Watch
 from fima.loop import Progress
 from fima.model import FIMA
@@ -51,10 +51,11 @@ def run(
         probe: when to measure the encoder's kNN accuracy, which metrics then hold as "knn"; alters no result.
 
     Returns:
-        Sizes, steps, seconds and the last losses, as plain JSON data.
+        Sizes, steps, seconds and the last losses (of rank 0's share of the batch), as plain JSON data.
 
     Raises:
-        ValueError: settings, data or checkpoint do not fit; the line says which and the way out.
+        ValueError: settings, data or checkpoint do not fit, such as a checkpoint of another experiment; the line says
+            which and the way out.
         FloatingPointError: a loss is not finite.
     """
     device = distributed.start()
@@ -65,6 +66,7 @@ def run(
     steps = loop.total_steps(optim, len(records))
     model = FIMA(settings)
     compute.placed(model, settings.compute, device)
+    made = loop.made_of(settings.active(), optim, seed, fingerprint(data, pretraining=True))
     trained = list(model.trained())
     optimizer = loop.build_optimizer(optim, trained)
     scaler = torch.amp.GradScaler(device.type, enabled=settings.compute.precision == "float16")
@@ -75,6 +77,7 @@ def run(
     state = journal.restore()
     distributed.barrier()  # and none writes another before all have read this one
     if state is not None:
+        loop.check_same(made, steps, state, journal.checkpoint)
         _check_resumed(state, journal.checkpoint)
         model.load_state_dict(state["model"])
         start, spent = state["step"], state["seconds"]
@@ -92,13 +95,12 @@ def run(
     step_model: nn.Module = model
     if distributed.active():
         # Queues are equal on all ranks by construction; BatchNorm statistics are each rank's own.
-        step_model = DistributedDataParallel(model, broadcast_buffers=False)
+        step_model = DistributedDataParallel(model, forward_sync_buffers=False)
     weights: dict[str, float] = {name: float(getattr(settings.weights, name)) for name in settings.losses}
     per_epoch = max(1, len(records) // optim.batch)
     began = time.monotonic()
-    paces: list[
-        float
-    ] = []  # seconds per step between one line of metrics, where the device is waited for, and the next
+    # Seconds per step from one line of metrics, where the device is waited for, to the next.
+    paces: list[float] = []
     looked = (start, began)
     final: dict[str, float] = {} if state is None else state["final"]
 
@@ -108,6 +110,7 @@ def run(
             "optimizer": optimizer.state_dict(),
             "scaler": scaler.state_dict(),
             "random": loop.random_state(),
+            "made": made,
             "devices": world,
             "seconds": spent + time.monotonic() - began,
             "final": final,

@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT = 2  # of the cached index
+FORMAT = 3  # of the cached index
 Key = tuple[int, int | None, int | None]
 
 
@@ -113,14 +113,18 @@ def index(path: Path) -> Index:
     return known
 
 
-def cached(paths: Iterable[Path]) -> int:
-    """How many of these files need no decoding, because their index is in the cache."""
-    count = 0
+def recall(paths: Iterable[Path]) -> set[Path]:
+    """The files whose index is in the cache, looked up at once: of these `index` then answers from memory."""
+    known = set()
     with suppress(sqlite3.Error, OSError), closing(_database()) as connection:
         for path in paths:
-            with suppress(FileNotFoundError):
-                count += _lookup(connection, _identify(path)) is not None
-    return count
+            with suppress(OSError):
+                identity = _identify(path)
+                found = _MEMORY.get(identity) or _lookup(connection, identity)
+                if found is not None:
+                    _MEMORY[identity] = found
+                    known.add(path)
+    return known
 
 
 _Identity = tuple[str, int, int]
@@ -145,6 +149,11 @@ def _decode_index(path: Path) -> Index:
                 continue
             if count == 0:
                 width, height = _shown(frame)
+                if _mirrored(frame):
+                    raise VideoError(
+                        f"{path}: its frames are stored as mirror images, which nothing here turns back; write it "
+                        "again (ffmpeg -i OLD NEW turns them) or leave the video out"
+                    )
             stamps[_stamp(frame)] += 1
             if frame.key_frame:
                 keys.append((count, frame.pts, frame.dts))
@@ -398,6 +407,16 @@ TURNS: tuple[tuple[tuple[str, str], ...], ...] = (
 def _turns(frame: VideoFrame) -> int:
     """Quarter turns counter-clockwise as the frame is to be shown, 0 to 3; other angles go to the nearest."""
     return round(frame.rotation / 90) % 4
+
+
+def _mirrored(frame: VideoFrame) -> bool:
+    """Whether the frame is to be reflected before it is shown, which no angle says: its matrix has determinant < 0."""
+    held: Any = frame.side_data
+    for data in held:
+        if data.type.name == "DISPLAYMATRIX":
+            a, b, _, c, d, *_ = np.frombuffer(data, np.int32).tolist()
+            return bool(a * d < b * c)
+    return False
 
 
 def _shown(frame: VideoFrame) -> tuple[int, int]:

@@ -320,8 +320,8 @@ def batches(
 def ahead(samples: Iterable[list[Sample]], prepare: Callable[[list[Sample]], T], device: torch.device) -> Iterator[T]:
     """`prepare` of each batch: on a CPU one batch ahead, in a thread with one core, so that steps find views ready.
 
-    On a GPU a step is only queued, and the next views wait behind it anyway: preparing early would cost their memory.
-    No result changes: nothing here draws from torch's generators.
+    On a GPU a step is only queued, and while it runs the next views are gathered and queued behind it. No further than
+    that: each batch that waits holds page-locked memory. No result changes: nothing here draws from torch's generators.
 
     Raises:
         Exception: what reading or preparing raised, at its batch.
@@ -332,6 +332,15 @@ def ahead(samples: Iterable[list[Sample]], prepare: Callable[[list[Sample]], T],
         batch = next(batches, None)
         return None if batch is None else prepare(batch)
 
+    if device.type == "cuda":
+        before = None
+        for found in iter(following, None):
+            yield found
+            if before is not None:
+                before.synchronize()
+            before = torch.cuda.Event()
+            before.record()  # of the step that was queued with these views
+        return
     if device.type != "cpu":
         yield from iter(following, None)
         return
@@ -380,20 +389,28 @@ def training_keys(
     return keys()
 
 
+def sent(parts: Sequence[Tensor], device: torch.device) -> Tensor:
+    """Tensors of one shape as one on the device; to a GPU through page-locked memory, so that nobody waits for it."""
+    if device.type != "cuda":
+        return torch.stack(list(parts)).to(device)
+    staged = torch.empty((len(parts), *parts[0].shape), dtype=parts[0].dtype, pin_memory=True)
+    return torch.stack(list(parts), out=staged).to(device, non_blocking=True)
+
+
 def pixels(samples: list[Sample], chosen: slice, footage: Footage, size: int, device: torch.device) -> Tensor:
     """Some of the clips of each sample, cropped, flipped and resized: [B, clips, 3, T, size, size] in [0, 1]."""
     shapes = {sample.clips[chosen][0].shape for sample in samples}
     rows = []
     # One call where the batch has one native size (streamed and embedded clips); otherwise video by video.
     for part in [samples] if len(shapes) == 1 else [[sample] for sample in samples]:
-        frames = torch.stack([clip for sample in part for clip in sample.clips[chosen]]).to(device, non_blocking=True)
+        frames = sent([clip for sample in part for clip in sample.clips[chosen]], device)
         crops = [crop for sample in part for crop in sample.crops[chosen]]
         if footage.in_memory:
             out = augment.crop_resize(frames, crops, size)
         else:
             out = frames.to(torch.float32).div_(255)
-            flip = torch.tensor([crop.flip for crop in crops], device=device)[:, None, None, None, None]
-            out = torch.where(flip, out.flip(-1), out)
+            flip = torch.tensor([crop.flip for crop in crops]).to(device, non_blocking=True)
+            out = torch.where(flip[:, None, None, None, None], out.flip(-1), out)
         rows.append(out.unflatten(0, (len(part), -1)))
     return torch.cat(rows)
 
@@ -405,7 +422,7 @@ def pretraining_views(
     size, scaling = settings.augment.size, settings.augment.difference
     low = -1.0 if scaling == "raw" else 0.0
     drawn = torch.stack([sample.photometry for sample in samples])  # [B, views, 6]
-    boxes = torch.stack([sample.boxes[:2] for sample in samples]).to(device)
+    boxes = sent([sample.boxes[:2] for sample in samples], device)
     views = {"source_box": boxes[:, 0], "target_box": boxes[:, 1]}
     rgb = pixels(samples, slice(0, 2), footage, size, device)
     for i, name in enumerate(("source", "target")):
@@ -429,7 +446,8 @@ def _on_backgrounds(samples: list[Sample], clips: Tensor, chosen: Augment) -> Te
         clips = background.merge(clips, chosen.kept)
     if chosen.static:
         weight, frame = (
-            torch.tensor(part, device=clips.device) for part in zip(*(s.static for s in samples), strict=True)
+            torch.tensor(part).to(clips.device, non_blocking=True)
+            for part in zip(*(s.static for s in samples), strict=True)
         )
         clips = background.blend(clips, weight, frame)
     return clips

@@ -13,9 +13,11 @@ from torch.nn import functional as F
 
 from fima import augment, compute, distributed, loop, views
 from fima.config import Optim, Settings
-from fima.datasets import Data, copy_of, usable
+from fima.datasets import Data, copy_of, fingerprint, usable
 from fima.evaluate.features import chunks, encode, per_video, uniform_features
 from fima.loop import Progress
+
+SEEN = ("clip", "augment", "backbone", "compute")  # settings that a classifier has to do with
 
 
 @dataclass(frozen=True)
@@ -119,9 +121,13 @@ def run(
     optimizer = loop.build_optimizer(optim, [p for p in model.parameters() if p.requires_grad])
     scaler = torch.amp.GradScaler(device.type, enabled=settings.compute.precision == "float16")
     journal = loop.Journal(folder, every, checkpoint_seconds, on_progress)
+    seen = {name: part for name, part in settings.active().items() if name in SEEN}
+    how = {name: getattr(recipe, name) for name in ("clips", "dropout", "normalise", "frozen", "augmented")}
+    made = loop.made_of({**seen, **how}, optim, seed, fingerprint(data))
     start, spent = 0, 0.0
     state = journal.restore()
     if state is not None:
+        loop.check_same(made, steps, state, journal.checkpoint)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         scaler.load_state_dict(state["scaler"])
@@ -140,6 +146,7 @@ def run(
             "optimizer": optimizer.state_dict(),
             "scaler": scaler.state_dict(),
             "random": loop.random_state(),
+            "made": made,
             "seconds": spent + time.monotonic() - began,
         }
 

@@ -13,6 +13,7 @@ from fima.config import Decoder
 from fima.decoder import MotionDecoder, sinusoid
 
 FRAMES, PIXELS, CHANNELS, WIDTH = 3, 6, 10, 8
+CPU = torch.device("cpu")
 
 
 def decoder(channels: int = CHANNELS, **settings: Any) -> MotionDecoder:
@@ -98,7 +99,7 @@ def test_identity_start_can_learn() -> None:
 
 
 def test_positions_are_those_of_vaswani() -> None:
-    table = sinusoid(PIXELS, WIDTH)
+    table = sinusoid(PIXELS, WIDTH, CPU)
     for place in range(PIXELS):
         for i in range(0, WIDTH, 2):
             angle = place / 10000 ** (i / WIDTH)
@@ -111,7 +112,7 @@ def test_position_is_a_factor(factor: float) -> None:
     # Through identity layers a query comes back with its position added.
     pixels, memory = maps()
     found = decoder(width=CHANNELS, init="identity", position=factor)(pixels, memory, False)[0]
-    torch.testing.assert_close(found - pixels, (factor * sinusoid(PIXELS, CHANNELS)).expand_as(pixels))
+    torch.testing.assert_close(found - pixels, (factor * sinusoid(PIXELS, CHANNELS, CPU)).expand_as(pixels))
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from fima import datasets, pretrain, video, views
 from fima.config import Clip, Settings
 from fima.datasets import Data
 
-SMALL = {
+SMALL: dict[str, Any] = {
     "losses": ["vv", "vd", "pix", "fra"],
     "clip": {"frames": 8, "stride": 2, "gap": 20},
     "augment": {"size": 32, "jitter": 0.8},
@@ -245,12 +246,42 @@ def test_kill_9_in_the_middle_of_a_run_changes_no_bit(tmp_path: Path) -> None:
     assert equal(one["model"], other["model"]) and equal(one["optimizer"], other["optimizer"])
 
 
+def test_a_folder_of_another_experiment_is_refused(tmp_path: Path) -> None:
+    two = {**SMALL, "losses": ["vv"], "optim": {"batch": 4, "steps": 2, "lr": 0.01}}
+    run(tmp_path, two)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    for changes, says in (
+        (
+            {"contrast": {**SMALL["contrast"], "temperature": 0.5}},
+            "a run with contrast.temperature 0.1, and this one h",
+        ),
+        ({"losses": ["vv", "fra"]}, 'a run with losses ["vv"], and this one has ["vv", "fra"]; take another folder, '),
+        ({"optim": {"batch": 4, "steps": 3, "lr": 0.01}}, "a run with optim.steps 2, and this one has 3; "),
+        ({"optim": {"batch": 4, "steps": 1, "lr": 0.01}}, "was trained for 2 steps, and this run has 1; "),
+    ):
+        with pytest.raises(ValueError, match=re.escape(f"{tmp_path}/checkpoint.pt: ")) as caught:
+            run(tmp_path, {**two, **changes})
+        assert says in str(caught.value)
+    with pytest.raises(ValueError, match="is of a run with data "):
+        run(tmp_path, two, limit=6)
+    with pytest.raises(ValueError, match="is of a run with seed 0, and this one has 7; "):
+        pretrain.run(Settings.model_validate(two), Data.model_validate(DATA), 7, tmp_path)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    constant = {**two["optim"], "schedule": "constant"}  # the one kind of run that more steps lead to no other course
+    for steps in (1, 2):
+        run(tmp_path / "longer", {**two, "optim": {**constant, "steps": steps}})
+    assert state(tmp_path / "longer")["step"] == 2
+
+
 def test_two_processes_train_one_model(tmp_path: Path) -> None:
-    """DDP over gloo: shuffled keys, gathered queues, dropout of its own on each; a run of two halves is the whole."""
+    """DDP over gloo: shuffled keys, gathered queues, dropout of its own on each; a run of two halves is the whole.
+
+    With two decoders, of which one's class token is never asked: a parameter without gradient would end DDP.
+    """
     steps = {"batch": 4, "lr": 0.01, "schedule": "constant"}
     for name, lengths in (("whole", [4]), ("halves", [2, 4])):
         for length in lengths:
-            file = written(tmp_path, optim={**steps, "steps": length})
+            file = written(tmp_path, optim={**steps, "steps": length}, decoder={**SMALL["decoder"], "shared": False})
             done = subprocess.run(
                 command(file, tmp_path / name, processes=2), env=one_thread(), capture_output=True, text=True
             )

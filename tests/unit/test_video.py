@@ -442,6 +442,15 @@ def test_rotated_video_is_read_as_it_is_shown(tmp_path: Path, matrix: Sequence[i
     assert (cut.float() - whole[[11, 3], 5:37, 3:35].float()).abs().mean() < 1.5
 
 
+# To the right, downwards, and about the diagonals: a reflection, whatever angle ffmpeg reads in it.
+@pytest.mark.parametrize("matrix", [(-1, 0, 0, 1), (1, 0, 0, -1), (0, 1, 1, 0), (0, -1, -1, 0)])
+def test_a_mirrored_video_is_refused_and_not_read_upside_down(tmp_path: Path, matrix: Sequence[int]) -> None:
+    path = turned(tmp_path / "x.mp4", matrix, pictures(3))
+    for _ in range(2):  # the second time from the cache
+        with pytest.raises(video.VideoError, match=r"x\.mp4: its frames are stored as mirror images.*leave the video"):
+            video.index(path)
+
+
 def test_an_angle_between_goes_to_the_nearest_quarter(tmp_path: Path) -> None:
     path = turned(tmp_path / "x.mp4", (0, 1, -1, 0), pictures(3))
     tilted = turned(tmp_path / "y.mp4", (1, 9, -9, 1), pictures(3))

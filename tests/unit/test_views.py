@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from unittest.mock import Mock
 
 import numpy as np
@@ -307,6 +307,37 @@ def test_backgrounds_of_source_views_alone_are_changed(records: list[Record], ch
 
 
 # --- one batch ahead
+
+
+class Event:
+    """A CUDA event on a machine without a card: it tells what is asked of it."""
+
+    told: ClassVar[list[str]] = []
+
+    def record(self) -> None:
+        self.number = sum(one.startswith("queued") for one in self.told)
+        self.told.append(f"queued {self.number}")
+
+    def synchronize(self) -> None:
+        self.told.append(f"done {self.number}")
+
+
+@pytest.fixture(autouse=True)
+def no_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    Event.told.clear()
+
+
+def test_on_a_gpu_views_are_prepared_while_one_step_runs_and_no_further() -> None:
+    def prepare(batch: list[views.Sample]) -> int:
+        Event.told.append(f"views {len(batch)}")
+        return len(batch)
+
+    batches: list[Any] = [[None] * n for n in range(4)]
+    for _ in views.ahead(batches, prepare, torch.device("cuda")):
+        pass
+    first = ["views 0", "queued 0", "views 1", "done 0", "queued 1", "views 2", "done 1", "queued 2", "views 3"]
+    assert Event.told[: len(first)] == first
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
