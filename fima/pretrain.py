@@ -235,7 +235,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("settings", type=Path, help="YAML with `data:` and any settings of fima.config.Settings")
     parser.add_argument(
-        "--out", type=Path, required=True, help="folder of checkpoint.pt, metrics.jsonl and result.json"
+        "--out", type=Path, required=True, help="folder of checkpoint.pt, metrics.jsonl, config.json and result.json"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="processes that read videos ahead")
@@ -278,8 +278,10 @@ def main() -> None:
         raise SystemExit(f"{arguments.settings}: {' '.join(str(error).split())}") from error
     finally:
         distributed.stop()
-    if speaks:
-        (arguments.out / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    if speaks:  # what fima.figures reads, beside the checkpoint
+        inner = {"settings": settings.model_dump(mode="json"), "where": {"data": data.model_dump(mode="json")}}
+        for name, tree in (("config", {"kind": "pretrain", "config": inner}), ("result", result)):
+            (arguments.out / f"{name}.json").write_text(json.dumps(tree, indent=2) + "\n")
 
 
 if __name__ == "__main__":

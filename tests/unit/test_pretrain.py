@@ -19,6 +19,7 @@ import yaml
 from fima import datasets, pretrain, video, views
 from fima.config import Clip, Settings
 from fima.datasets import Data
+from fima.figures import stage
 
 SMALL: dict[str, Any] = {
     "losses": ["vv", "vd", "pix", "fra"],
@@ -244,6 +245,7 @@ def test_kill_9_in_the_middle_of_a_run_changes_no_bit(tmp_path: Path) -> None:
     assert metrics.read_bytes() == (tmp_path / "whole/metrics.jsonl").read_bytes()
     one, other = state(tmp_path / "whole"), state(tmp_path / "cut")
     assert equal(one["model"], other["model"]) and equal(one["optimizer"], other["optimizer"])
+    assert stage.load(tmp_path / "whole").label == "VV + VD + Pix + Fra"  # it can be drawn
 
 
 def test_a_folder_of_another_experiment_is_refused(tmp_path: Path) -> None:
