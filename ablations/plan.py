@@ -377,18 +377,13 @@ class _Planner:
     def _supervised(self, resolved: Resolved, role: str, seed: int, name: str, untrained: str) -> str:
         """Training with labels from scratch: fine-tuning of a random encoder by the optimiser of a pre-training, for
         twice its steps or epochs (a step of pre-training passes five times as many clips and more)."""
-        data, active, optim = resolved.data[role], resolved.settings.active(), resolved.settings.optim
+        data, optim = resolved.data[role], resolved.settings.optim
         longer = {"epochs": 2 * optim.epochs, "steps": None if optim.steps is None else 2 * optim.steps}
         finetune = resolved.finetune[role].model_copy(update={"optim": optim.model_copy(update=longer)})
         config = {
             "upstream": untrained,
             "finetune": {**finetune.model_dump(mode="json"), "optim": finetune.optim.active()},
-            "settings": {
-                "clip": active["clip"],
-                "augment": {name: part for name, part in active["augment"].items() if name not in UNLABELLED},
-                "backbone": active["backbone"],
-                "compute": active["compute"],
-            },
+            "settings": _labelled(resolved),
             "data": self._identity(data),
             "where": _where(resolved, role),
         }
@@ -416,7 +411,7 @@ class _Planner:
         if linear.protocol == "logistic":
             upstream = self._features(resolved, role, seed, name, pretrain, linear.clips)
             return self._stage("linear", data.name, {"upstream": upstream, **config}, seed, (upstream,), title)
-        config |= {"upstream": pretrain, "settings": resolved.settings.active(), "data": self._identity(data)}
+        config |= {"upstream": pretrain, "settings": self._trained_by(resolved, pretrain), "data": self._identity(data)}
         return self._stage("linear", data.name, config, seed, (pretrain,), title)
 
     def _finetune(self, resolved: Resolved, role: str, seed: int, name: str, pretrain: str) -> str:
@@ -424,12 +419,17 @@ class _Planner:
         config = {
             "upstream": pretrain,
             "finetune": {**finetune.model_dump(mode="json"), "optim": finetune.optim.active()},
-            "settings": resolved.settings.active(),
+            "settings": self._trained_by(resolved, pretrain),
             "data": self._identity(data),
             "where": _where(resolved, role),
         }
         title = f"fine-tuning on {role} of {name}"
         return self._stage("finetune", data.name, config, seed, (pretrain,), title)
+
+    def _trained_by(self, resolved: Resolved, pretrain: str) -> dict[str, Any]:
+        """Settings of a classifier on an encoder, those of its pre-training among them: a random one has none, and rows
+        of other losses share it."""
+        return _labelled(resolved) if self.stages[pretrain].kind == "untrained" else resolved.settings.active()
 
     def _retrieval(self, resolved: Resolved, role: str, seed: int, name: str, pretrain: str) -> str:
         data = resolved.data[role]
@@ -508,6 +508,13 @@ class _Planner:
                 "short": data.short == "skip",
             }
         return self._identities[key]
+
+
+def _labelled(resolved: Resolved) -> dict[str, Any]:
+    """The settings that training with labels has to do with."""
+    active = resolved.settings.active()
+    augment = {name: part for name, part in active["augment"].items() if name not in UNLABELLED}
+    return {"clip": active["clip"], "augment": augment, "backbone": active["backbone"], "compute": active["compute"]}
 
 
 def _where(resolved: Resolved, role: str) -> dict[str, Any]:

@@ -106,8 +106,23 @@ def test_every_reference_runs_and_stands_below_the_table(tmp_path: Path) -> None
         names["shuffled"]: every,
         names["supervised"]: {"lin/ucf101", "ft/ucf101"},
     }
+    assert sum("“supervised from scratch, twice the steps” trains all weights" in note for note in table.notes) == 1
     assert not any(cell.best for row in table.references for cell in row.cells.values())
     assert [row.label for row in table.rows] == ["all"]
+
+
+@pytest.mark.parametrize("metric", ["ft/ucf101", "lin/ucf101"])
+def test_studies_of_other_losses_share_the_random_encoder(metric: str) -> None:
+    """A setting of pre-training alone starts nothing anew of an encoder that nobody trained."""
+    studies = [spec.load_study(name) for name in ("table1_losses", "table2_components", "table9_frame_loss")]
+    made = planning.build(
+        studies, spec.load_profile("mini"), ["linear.protocol=sgd", "augment.static=0.3"], (0, 1), (metric,)
+    )
+    label = planning.REFERENCES["random"]
+    uids = [{cell.uid for cell in one.cells[metric].values()} for one in made.references if one.label == label]
+    assert len(uids) > 1 and all(one == uids[0] for one in uids)
+    trained = {cell.uid for row in made.rows if metric in row.cells for cell in row.cells[metric].values()}
+    assert len(trained) > 10 and not trained & uids[0]
 
 
 def test_features_of_energy_are_read_like_any(tmp_path: Path) -> None:
