@@ -174,6 +174,11 @@ def constant(values: tuple[float, ...], device: torch.device) -> Tensor:
     return torch.tensor(values, device=device)
 
 
+def to_blur(drawn: Tensor) -> Tensor:
+    """Numbers of the clips that are blurred, of `drawn` [N, 6]."""
+    return (drawn[:, 5] > 0).nonzero()[:, 0]
+
+
 def photometry(clips: Tensor, drawn: Tensor, low: float = 0.0) -> Tensor:
     """Jitter, grayscale and blur as drawn, then the networks' normalisation.
 
@@ -193,7 +198,7 @@ def photometry(clips: Tensor, drawn: Tensor, low: float = 0.0) -> Tensor:
     def there(small: Tensor) -> Tensor:
         return small.to(clips.device, non_blocking=True)
 
-    chosen = (drawn[:, 5] > 0).nonzero()[:, 0]
+    chosen = to_blur(drawn)
     if len(chosen):
         places = there(chosen)
         x = clips[places]

@@ -106,7 +106,7 @@ def blurred(maps: Tensor) -> Tensor:
 
     def along(size: int) -> Tensor:
         kernel = 2 * max(1, size // 20) + 1
-        return blur_matrix(torch.tensor([kernel / 3]), size)[0].to(maps)
+        return blur_matrix(torch.tensor([kernel / 3]), size)[0].to(maps, non_blocking=True)
 
     return along(maps.shape[1]) @ maps @ along(maps.shape[2]).mT
 
