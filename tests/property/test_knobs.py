@@ -67,6 +67,7 @@ def _small_world(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(backbones.CONSTRUCTORS, "small", Tiny)
     for module in (pretrain, classifier, features):
         monkeypatch.setattr(module, "usable", usable)
+        monkeypatch.setattr(module, "fingerprint", lambda data, pretraining=False: "films", raising=False)
     monkeypatch.setattr(views, "Footage", Films)
     monkeypatch.setattr(loop.os, "fsync", lambda number: None)  # nobody pulls the plug here
 
