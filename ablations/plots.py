@@ -9,7 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ablations.render import number
+from ablations import phrases
+from ablations.phrases import number
 from ablations.table import Cell, Column, Table
 
 if TYPE_CHECKING:
@@ -23,15 +24,10 @@ MARGIN = 0.12  # of the data's span, left free at either side
 FAR = 0.75  # of the rows' span: farther off, a reference is named at the edge
 LABEL_WIDTH, TITLE_WIDTH = 26, 40  # characters before a line breaks
 SCALE_WIDTH = 200  # characters of the scale that a picture has room for
-INTERVAL_FROM = (
-    3  # seeds: of two, a t interval is 12.7 standard errors to either side and squeezes all else; tables have it
-)
-LEFT_OUT = (
-    "parameters/all",
-    "gpu_days/flops",
-    "gpu_days/step",
-    "gpu_days/step/relative",
-)  # of the picture: another column says nearly the same
+# Seeds from which on an interval is drawn: of two it is 12.7 standard errors to either side (t) and squeezes all else.
+INTERVAL_FROM = 3
+# Columns left out of the picture: another says nearly the same.
+LEFT_OUT = ("parameters/all", "gpu_days/flops", "gpu_days/step", "gpu_days/step/relative")
 STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
     "font.size": 9,
@@ -155,9 +151,7 @@ def _head(table: Table, counts: Collection[int], width: int) -> str:
     parts = [f"{table.title}  ·  {table.paper}", f"profile {table.profile}, {seeds}"]
     absent = [column for column in table.visible if not any(row.cells[column.metric].n for row in table.rows)]
     if table.measured and absent:
-        parts.append(
-            "Not measured: " + "; ".join(column.measured_title.removesuffix(", measured") for column in absent)
-        )
+        parts.append("Not measured: " + "; ".join(phrases.subject(table, column.metric) for column in absent))
     if table.scale_line:
         first, *clauses = table.scale_line.split("; ")
         line = first[0].upper() + first[1:]

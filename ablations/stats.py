@@ -95,9 +95,7 @@ class Comparison:
         None  # 95 % hierarchical bootstrap over seeds and test videos; None where no video is known
     )
     boot_high: float | None = None
-    detectable: float | None = (
-        None  # true difference that p, uncorrected, finds with 80 % power at these seeds and spread
-    )
+    detectable: float | None = None  # true difference that p, before Holm, finds with 80 % power
 
     @property
     def n(self) -> int:

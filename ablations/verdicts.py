@@ -60,9 +60,7 @@ class Verdict:
     sign_flip: float | None = None  # its exact two-sided sign-flip test
     boot_low: float | None = None  # its 95 % hierarchical bootstrap over seeds and test videos
     boot_high: float | None = None
-    needed: int | None = (
-        None  # further seeds after which the t interval decides with 80 % power, if gap and spread stay
-    )
+    needed: int | None = None  # further seeds until the t interval decides (80 % power, gap and spread as they are)
 
     @classmethod
     def of(
