@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ablations import sqlite
 from ablations.ledger import Entry, Ledger, owned
 from ablations.store import Status, Store
+from fima.config import flat
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -342,13 +343,13 @@ def state_of(entry: Entry, statuses: Mapping[str, Status]) -> str:
 def parameters(config: Mapping[str, Any]) -> dict[str, str]:
     """A stage's config as flat parameters, without what does not alter its result. Long values are cut, with a note."""
     inner = {name: value for name, value in config.get("config", {}).items() if name not in ("where", "kind")}
-    return {name[:250]: _cut(_plain(value)) for name, value in _flat(inner)}
+    return {name[:250]: _cut(_plain(value)) for name, value in flat(inner).items()}
 
 
 def results(result: Mapping[str, Any]) -> dict[str, float]:
     """The finite numbers of a result by metric name: result/top1, result/final/loss."""
-    flat = _flat({name: value for name, value in result.items() if name != "environment"})
-    return {f"result/{metric_name(name.replace('.', '/'))}": float(value) for name, value in flat if _finite(value)}
+    found = flat({name: value for name, value in result.items() if name != "environment"}).items()
+    return {f"result/{metric_name(name.replace('.', '/'))}": float(value) for name, value in found if _finite(value)}
 
 
 def metric_name(name: str) -> str:
@@ -358,14 +359,6 @@ def metric_name(name: str) -> str:
 
 def _finite(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _plain(value: Any) -> str:

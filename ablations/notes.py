@@ -152,23 +152,16 @@ def departures(rows: Sequence[PlannedRow]) -> dict[str, Any]:
 
     What the study itself varies or states is no departure.
     """
-    from fima.config import Settings
+    from fima.config import Settings, flat
 
-    usual = _flat(Settings.model_validate({}).model_dump(mode="json"))
+    usual = flat(Settings.model_validate({}).model_dump(mode="json"))
     stated = {name for row in rows for name in (*row.study.base, *row.row.set)}
-    each = [_flat(row.resolved.settings.active()) for row in rows]
+    each = [flat(row.resolved.settings.active()) for row in rows]
     return {
         name: value
         for name, value in each[0].items()
         if name not in stated and usual.get(name) != value and all(other.get(name) == value for other in each)
     }
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat
 
 
 def alike(rows: Sequence[PlannedRow]) -> list[list[str]]:

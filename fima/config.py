@@ -7,6 +7,7 @@ losses that are on, so that two rows which differ only in an idle knob are the s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -314,3 +315,11 @@ class Settings(Frozen):
         if self.augment.kept == 1:
             del data["augment"]["kept"]
         return data
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings by dotted name: {"optim": {"lr": 0.1}} to {"optim.lr": 0.1}."""
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found

@@ -15,7 +15,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from fima.config import Optim
+from fima.config import Optim, flat
 
 State = dict[str, Any]
 Progress = Callable[[int, int, dict[str, float]], None]  # step, steps, metrics
@@ -139,7 +139,7 @@ def check_same(made: State, steps: int, state: State, checkpoint: Path) -> None:
             f"{checkpoint}: was trained for {state['step']} steps, and this run has {steps}; take another folder, or "
             "delete this one to start again"
         )
-    before, now = _flat(state.get("made", made)), _flat(made)
+    before, now = flat(state.get("made", made)), flat(made)
     for name in {**now, **before}:
         if before.get(name) != now.get(name):
             told = [json.dumps(values[name]) if name in values else "nothing" for values in (before, now)]
@@ -147,16 +147,6 @@ def check_same(made: State, steps: int, state: State, checkpoint: Path) -> None:
                 f"{checkpoint}: is of a run with {name} {told[0]}, and this one has {told[1]}; take another folder, or "
                 "delete this one to start again"
             )
-
-
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(tree, dict):
-        return {prefix: tree}
-    return {
-        key: leaf
-        for name, part in tree.items()
-        for key, leaf in _flat(part, f"{prefix}.{name}" if prefix else name).items()
-    }
 
 
 class Journal:
