@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+from pydantic import ValidationError
 
 if TYPE_CHECKING:
     from ablations.plan import Plan
@@ -730,11 +731,23 @@ def _stop(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
+def _wrong_words(error: typer.TyperException) -> str:
+    """What a command line holds that no command takes, with the value (typer leaves it out) and where to look."""
+    cause, where = error.__cause__, getattr(error, "ctx", None)
+    given = cause.errors()[0]["input"] if isinstance(cause, ValidationError) else None
+    said = error.format_message().rstrip(".") + (f", got {given}" if given is not None else "")
+    return f"{said}{'' if said.endswith('?') else ';'} see {where.command_path if where else 'fima-ablate'} --help"
+
+
 def main() -> None:
     """Entry point: what the user can mend is one line, what is our fault is a traceback."""
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     try:
-        app()
+        sys.exit(app(prog_name="fima-ablate", standalone_mode=False))
+    except typer.TyperException as error:
+        if not error.message and not error.format_message():  # no command at all: the help is on the screen
+            sys.exit(BAD_INPUT)
+        _stop(_wrong_words(error), BAD_INPUT)
     except (ValueError, OSError) as error:
         _stop(" ".join(str(error).split()), BAD_INPUT)
     except KeyboardInterrupt:
