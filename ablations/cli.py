@@ -285,9 +285,9 @@ def sweep(
     """
     from rich.console import Console
 
-    from ablations import conducting
+    from ablations import conducting, spec
 
-    names, overrides = [w for w in words if "=" not in w], [w for w in words if "=" in w]
+    names, overrides = spec.told_apart(words)
     if len(names) != 1:
         raise ValueError(f"name one sweep, such as beta_threshold; got {', '.join(names) or 'none'}")
     asked = conducting.Asked(
@@ -402,6 +402,7 @@ def report(
 def claims(
     words: Words = None,
     profile: ProfileName = "demo",
+    data_root: DataRoot = None,
     seeds: Seeds = None,
     store: StoreRoot = Path("runs"),
     reports: Reports = Path("reports"),
@@ -414,7 +415,7 @@ def claims(
     The committed evidence, without running anything:
       [dim]fima-ablate claims --profile mini[/]
     """
-    planned = _plan(words, profile, None, seeds, None)
+    planned = _plan(words, profile, data_root, seeds, None, embedded=True)
     from ablations import document, publish
     from ablations.store import Store
 
@@ -447,10 +448,9 @@ def cost(
     The paper's parameter counts and relative costs, on any laptop:
       [dim]fima-ablate cost table11_cost --profile ucf101-i3d[/]
     """
-    from ablations import costing
+    from ablations import costing, spec
 
-    names = [word for word in words or [] if "=" not in word]
-    overrides = [word for word in words or [] if "=" in word]
+    names, overrides = spec.told_apart(words or [])
     found = costing.rows(names, profile, overrides, measure)
     if as_json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
@@ -568,6 +568,7 @@ def figures(
         typer.Argument(metavar="RUN|KEY=VALUE", help="STUDY:ROW, a stage of the store, or its folder; side by side."),
     ],
     profile: ProfileName = "demo",
+    data_root: DataRoot = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of a row's pre-training, and of what is chosen.")] = 0,
     only: Annotated[
         str | None,
@@ -597,7 +598,7 @@ def figures(
     """
     from ablations import picturing
 
-    for path, picture in picturing.command(words, profile, seed, only, videos, count, store, out):
+    for path, picture in picturing.command(words, profile, data_root or [], seed, only, videos, count, store, out):
         typer.echo(f"{path}\n    {picture.caption}\n")
 
 
@@ -698,8 +699,7 @@ def _plan(
     from ablations import plan as planning
     from ablations import spec
 
-    names = [word for word in words or [] if "=" not in word]
-    overrides = [word for word in words or [] if "=" in word]
+    names, overrides = spec.told_apart(words or [])
     paths = spec.study_files() if not names or names == ["all"] else [spec.find_study(name) for name in names]
     if embedded and not names:
         paths += spec.embedded_studies()

@@ -83,14 +83,16 @@ def _conduct(
     console: Console, echo: Callable[[str], None],
 ) -> bool:  # fmt: skip
     with search.Claims(study, store.root / "sweeps").alone():
-        target = search.begin(study, points, sweep)
-        again = sweeping.retry_failed(study) if asked.retry_failed else 0
+        trials = search.begin(study, points, sweep)
+        if asked.retry_failed:
+            sweeping.retry_failed(study)
+        target = search.target(study, trials)
     name = study.study_name
     told = f"sampler {sweep.sampler.name}, judged on 1/{sweep.held_out} of train"
     console.print(f"{name}: {target} trials in {search.hidden(url)}; {told}", highlight=False, soft_wrap=True)
     minutes = asked.minutes if asked.minutes is not None else sweep.minutes
     plan = Search(
-        sweep, profile, asked.overrides, name, url, store.root, target + again,
+        sweep, profile, asked.overrides, name, url, store.root, target,
         None if minutes is None else time.time() + 60 * minutes, asked.workers, 0, asked.jobs, asked.execute,
     )  # fmt: skip
     return _Conduct(asked, sweep, profile, store, study, plan, console, echo).run()
@@ -120,14 +122,14 @@ class _Conduct:
             table: Table | None = None
             chosen = self._final_plan()
             if chosen is not None:
-                if self.asked.final and not (outcome.waiting and self.search.until is None):
+                if self.asked.final:
                     failed |= self._test(chosen)
                 table = reporting.build(chosen, self.store, self._command())[0]
             found = findings.gather(
                 self.sweep, self.profile, self.asked.overrides, self.study, self.store, self._command(), table
             )
             paths = findings.write(found, self.study, self.folder)
-            self.over = not outcome.waiting
+            self.over = not outcome.left
         finally:
             if tracker:
                 tracker.close()
@@ -142,11 +144,13 @@ class _Conduct:
 
     def _command(self) -> str:
         """What makes this report, in its shortest form."""
-        words = ["fima-ablate", "sweep", self.asked.name, "--profile", self.profile.profile]
+        words = ["fima-ablate", "sweep", self.asked.name, "--profile", self.profile.word]
         for root in self.profile.roots:
             words += ["--data-root", root]
         for study in self.asked.enqueue:
             words += ["--enqueue", study]
+        for option, given in (("--trials", self.asked.trials), ("--sampler-seed", self.asked.sampler_seed)):
+            words += [option, str(given)] * (given is not None)
         return shlex.join([*words, *self.asked.overrides])
 
     def _final_plan(self) -> Plan | None:

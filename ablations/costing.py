@@ -10,6 +10,7 @@ from ablations.render import number
 
 if TYPE_CHECKING:
     from fima.config import Settings
+    from fima.datasets import Data
 
 DAY = 86_400.0  # seconds
 TRAIN = {"ucf101": 9_537}  # videos of split 1, for days without the data at hand
@@ -40,7 +41,8 @@ def rows(names: Sequence[str], profile: str, overrides: Sequence[str], measure: 
     counted: dict[str, dict[str, float]] = {}
     for path in paths:
         study = spec.load_study(path)
-        settings = [spec.resolve(study, row, chosen, overrides).settings for row in study.rows]
+        each = [spec.resolve(study, row, chosen, overrides) for row in study.rows]
+        settings = [resolved.settings for resolved in each]
         timed = cost.measure(settings, measure) if measure else []
         first: dict[str, Any] = {}
         for number_, (row, own) in enumerate(zip(study.rows, settings, strict=True)):
@@ -58,7 +60,7 @@ def rows(names: Sequence[str], profile: str, overrides: Sequence[str], measure: 
             }
             if timed:
                 entry["seconds_per_step"], entry["device"] = timed[number_], cost.device_name()
-                steps = _steps(own, chosen)
+                steps = _steps(own, each[number_].data["pretrain"])
                 if steps is not None:
                     entry |= {"steps": steps, "gpu_days": steps * timed[number_] / DAY}
             first = first or entry
@@ -69,12 +71,12 @@ def rows(names: Sequence[str], profile: str, overrides: Sequence[str], measure: 
     return found
 
 
-def _steps(settings: Settings, profile: spec.Profile) -> int | None:
-    """Steps of a pre-training, as far as they are known without the data."""
+def _steps(settings: Settings, data: Data) -> int | None:
+    """Steps of a pre-training, as far as they are known without the data: videos are counted of whole first splits."""
     if settings.optim.steps is not None:
         return settings.optim.steps
-    name = profile.data["pretrain"]["name"].plain()
-    return settings.optim.epochs * (TRAIN[name] // settings.optim.batch) if name in TRAIN else None
+    known = data.name in TRAIN and data.fold == 1 and data.limit is None
+    return settings.optim.epochs * (TRAIN[data.name] // settings.optim.batch) if known else None
 
 
 def text(found: Sequence[Mapping[str, Any]]) -> str:
@@ -97,10 +99,10 @@ def text(found: Sequence[Mapping[str, Any]]) -> str:
             head += ["s/step", "relative"]
             for line, entry in zip(lines, own, strict=True):
                 line += [number(entry["seconds_per_step"], 3), number(entry["seconds_relative"], 3)]
-            if "gpu_days" in own[0]:
+            if any("gpu_days" in entry for entry in own):
                 head.append("device-days")
                 for line, entry in zip(lines, own, strict=True):
-                    line.append(f"{entry['gpu_days']:.3g}")
+                    line.append(f"{entry['gpu_days']:.3g}" if "gpu_days" in entry else number(None, 0))
         if any("gpu_days" in entry["paper"] for entry in own):
             head += ["paper: GPU-days", "relative"]
             base = own[0]["paper"].get("gpu_days")

@@ -71,7 +71,7 @@ def _signs(tables: Sequence[Table], level: float | None) -> list[str]:
     said = [phrases.sentence(phrases.LEGEND), "Grey: the default row."]
     said.append(latex.dagger(level) if level is not None else "No row differs from its default row after correction.")
     if any(table.held_against() for table in tables):
-        said.append("In italics, below the rule: what the numbers are to be held against, no row of the paper's.")
+        said.append(phrases.REFERENCES)
     return said
 
 

@@ -193,7 +193,7 @@ def title(objective: Objective, data: str) -> str:
     """An objective as a column."""
     if objective.metric in COST_TITLES:
         name, unit, _ = COST_TITLES[objective.metric]
-        return f"{name}, {unit}" if unit not in name else name
+        return f"{name}, {unit}" if unit not in name.split() else name
     what = objective.metric.partition("/")[0]
     return f"{KINDS.get(what, f'retrieval {what}, %')}, {data}, held-out part of train"
 

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
-import time
 import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 from ablations.finding import SHOWN, Finding, named, size
-from ablations.store import Busy, Store, alive, read_json
+from ablations.store import DRAFT, Busy, Store, left_drafts, read_json
 
 OBJECTS = ("config.json", "status.json", "progress.json", "result.json")
-DRAFT = re.compile(r"\..+?\.(\d+)(\.tmp)?(-journal|-wal|-shm)?")
-FRESH = 60.0  # seconds in which a draft outside of stages may be one of another machine's
 WEIGHTS, FEATURES = "checkpoint.pt", "features.npz"
 KEPT = {"pretrain": WEIGHTS, "untrained": WEIGHTS, "features": FEATURES, "energy": FEATURES}  # what later stages read
 
@@ -84,7 +80,7 @@ def _bad_line(path: Path) -> int | None:
 
 def drafts(store: Store) -> Iterator[Finding]:
     """What killed processes left half written."""
-    found = left_drafts(store)
+    found = drafts_of(store)
     if found:
         held = sum(path.stat().st_size for path in found if path.exists())
         what = f"{len(found)} drafts of dead processes hold {size(held)}: {named([str(path) for path in found])}"
@@ -93,19 +89,14 @@ def drafts(store: Store) -> Iterator[Finding]:
         yield Finding("ok", "drafts", "no drafts of dead processes")
 
 
-def left_drafts(store: Store) -> list[Path]:
+def drafts_of(store: Store) -> list[Path]:
     """Drafts in folders of stages that nobody runs, and old ones of dead processes beside them."""
     found = []
     for uid in _folders(store):
         paths = [path for path in store.folder(uid).glob(".*") if DRAFT.fullmatch(path.name)]
         if paths and not store.locked(uid):
             found += paths
-    around = [*store.root.glob(".*"), *store.root.parent.glob(".mlflow.db.*")]
-    for path in around:
-        match = DRAFT.fullmatch(path.name)
-        if match and path.is_file() and not alive(int(match[1])) and time.time() - path.stat().st_mtime > FRESH:
-            found.append(path)
-    return sorted(found)
+    return sorted(found + left_drafts([*store.root.glob(".*"), *store.root.parent.glob(".mlflow.db.*")]))
 
 
 def checkpoints(store: Store) -> Iterator[Finding]:
@@ -155,7 +146,7 @@ def fix(store: Store) -> Iterator[Finding]:
                     yield Finding("fixed", "files", f"{path} is now {aside.name}")
         except Busy:  # it is being run, and writes its files anew
             continue
-    for path in left_drafts(store):
+    for path in drafts_of(store):
         if path.parent.parent == store.root:
             try:
                 with store.lock(path.parent.name):

@@ -167,8 +167,9 @@ def latex(table: Table) -> str:
         .render(
             table=table,
             heading=phrases.heading(table),
+            profile=phrases.profile(table),
             tabulars=tabulars(table),
-            remarks=[*phrases.remarks(table), *signs(table)],
+            remarks=[*filter(None, [phrases.sentence(table.scale_line)]), *phrases.remarks(table), *signs(table)],
             evidence=evidence(table),
         )
     )
@@ -180,7 +181,7 @@ def signs(table: Table) -> list[str]:
     marked = any(phrases.differs(table, row.label, column.metric) for row in table.rows for column in table.visible)
     said = [f"Grey: the default row, “{against}”."] if against is not None else []
     if table.held_against():
-        said.append("In italics, below the rule: what the numbers are to be held against, no row of the paper's.")
+        said.append(phrases.REFERENCES)
     if marked:
         said.append(dagger(table.level))
     return said
@@ -188,8 +189,8 @@ def signs(table: Table) -> list[str]:
 
 def dagger(level: float) -> str:
     return (
-        f"†: differs from the default row, p < {1 - level:.2g} (paired t test over seeds, after Holm's correction over "
-        "all comparisons of the table)."
+        f"†: differs from the default row, p < {1 - level:.2g} (paired t test over three seeds or more, after Holm's "
+        "correction over all comparisons of the table)."
     )
 
 
@@ -308,7 +309,8 @@ def evidence(table: Table, claims: bool = True) -> list[Raw]:
     floor = phrases.floor_of_sign_flips([one for _, some in phrases.compared(table) for one in some])
     if floor:
         found += [
-            "p: paired t test; Holm: the same after Holm's correction; detectable: by p with 80 % power. " + floor
+            "p: paired t test; Holm: the same after Holm's correction; "
+            "detectable: the smallest true difference that p finds with 80 % power. " + floor
         ]
     found += [phrases.sentence(line) for line in phrases.agreements(table)]
     if claims:

@@ -33,6 +33,7 @@ def markdown(table: Table) -> str:
             cited=_cited(table),
             cited_title=phrases.CITED,
             remarks=phrases.remarks(table),
+            references=phrases.REFERENCES,
             against=_against(table),
             floor=phrases.floor_of_sign_flips([found for _, some in phrases.compared(table) for found in some]),
             agreements=phrases.agreements(table),

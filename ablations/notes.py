@@ -13,18 +13,24 @@ if TYPE_CHECKING:
 
 NAMED = 5  # videos that a note names
 
-# Overrides that say where videos lie and how they are read: no departure from a recipe.
+# Overrides that alter no result, so no departure from a recipe: where videos lie, how they are read, what is kept.
 PLACES = ("root", "broken", "memory_gib")
+FREE = ("compute.recompute",)
+
+
+def altering(overrides: Sequence[str]) -> list[str]:
+    """The overrides that make another experiment."""
+    named = [(text, text.partition("=")[0].strip()) for text in overrides]
+    return [
+        text
+        for text, name in named
+        if name not in FREE and not (name.startswith("data.") and name.rpartition(".")[2] in PLACES)
+    ]
 
 
 def changes(plan: Plan, results: Results) -> tuple[str, ...]:
     """What departs from the profile: settings that the command changes, and videos that are not there."""
-    names = [text.partition("=")[0].strip() for text in plan.overrides]
-    changed = [
-        text
-        for text, name in zip(plan.overrides, names, strict=True)
-        if not (name.startswith("data.") and name.rpartition(".")[2] in PLACES)
-    ]
+    changed = altering(plan.overrides)
     return (*([f"the command sets {' '.join(changed)}"] if changed else []), *results.partial)
 
 
@@ -52,11 +58,12 @@ def general_notes(
     for row in rows:
         if row.resolved.settings.decodes:
             decoder = row.resolved.settings.decoder
-            text = f"start {decoder.init}, positions × {decoder.position:g}, dropout {decoder.dropout:g}"
+            start = {"paper": "usual start", "identity": "starts as the identity"}[decoder.init]
+            text = f"{start}, positions × {decoder.position:g}, dropout {decoder.dropout:g}"
             decoders[text + (", layer norm on the memory" if decoder.memory_norm else "")] = None
     if decoders:
         notes.append(
-            f"Motion decoder: {'; or '.join(decoders)} (the paper's: start paper, positions × 1, dropout 0.1)."
+            f"Motion decoder: {'; or '.join(decoders)} (the paper's: usual start, positions × 1, dropout 0.1)."
         )
     return notes
 
@@ -147,21 +154,27 @@ def scaled(rows: Sequence[PlannedRow], rule: Mapping[str, Any]) -> tuple[Scaled,
     return tuple(sorted(changes.values(), key=lambda change: (change.name, change.paper)))
 
 
-def departures(rows: Sequence[PlannedRow]) -> dict[str, Any]:
-    """Settings that act in every row with one value which is not the default, that is the paper's for I3D on UCF101.
+def departures(rows: Sequence[PlannedRow]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings with one value which is not the default, that is the paper's for I3D on UCF101.
 
     What the study itself varies or states is no departure.
+
+    Returns:
+        Those that act in every row, and those that act in some: the width of a decoder that not every row has.
     """
     from fima.config import Settings, flat
 
     usual = flat(Settings.model_validate({}).model_dump(mode="json"))
-    stated = {name for row in rows for name in (*row.study.base, *row.row.set)}
+    told = {name for row in rows for name in (*row.study.base, *row.row.set)}
+    told |= {change.name for row in rows for change in row.resolved.scaled}
     each = [flat(row.resolved.settings.active()) for row in rows]
-    return {
-        name: value
-        for name, value in each[0].items()
-        if name not in stated and usual.get(name) != value and all(other.get(name) == value for other in each)
-    }
+    every: dict[str, Any] = {}
+    some: dict[str, Any] = {}
+    for name in dict.fromkeys(name for settings in each for name in settings):
+        first, *others = [settings[name] for settings in each if name in settings]
+        if name not in told and usual.get(name) != first and all(other == first for other in others):
+            (every if len(others) + 1 == len(each) else some)[name] = first
+    return every, some
 
 
 def alike(rows: Sequence[PlannedRow]) -> list[list[str]]:

@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ablations.stats import Comparison
+from ablations.stats import ENUMERATED, Comparison
 from ablations.table import Cell, Column, Row, Table
 from ablations.verdicts import Verdict
 
 MISSING = "–"
+REFERENCES = "In italics: reference rows, which are not in the paper."
 LEGEND = (
     "measured: mean ± sample standard deviation (number of seeds); bold: best measured mean "
     "over the seeds that all rows have, ties included; "
@@ -133,9 +134,16 @@ def remarks(table: Table) -> list[str]:
             "Settings that the paper states in absolute numbers and this profile scales: " + _scaled(table) + "."
         )
     if table.departures:
-        pairs = ", ".join(f"{name} = {value(setting)}" for name, setting in table.departures.items())
-        lines.append(f"Settings of every row that differ from the paper's recipe for I3D on UCF101: {pairs}.")
+        lines.append(
+            f"Settings of every row that differ from the paper's recipe for I3D on UCF101: {_pairs(table.departures)}."
+        )
+    if table.departures_of_some:
+        lines.append(f"And of the rows in which they act: {_pairs(table.departures_of_some)}.")
     return lines
+
+
+def _pairs(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} = {value(setting)}" for name, setting in settings.items())
 
 
 def _scaled(table: Table) -> str:
@@ -233,7 +241,8 @@ def floor_of_sign_flips(comparisons: Sequence[Comparison]) -> str:
     if not counts:
         return ""
     floors = " or ".join(f"{2 / 2**n:.3g} (n = {n})" for n in counts)
-    return f"The sign-flip test is exact: with n seeds its p cannot go below 2/2^n, here {floors}."
+    drawn = f"; from {ENUMERATED + 1} seeds on, signs are drawn at random" if counts[-1] > ENUMERATED else ""
+    return f"The sign-flip test is exact: with n seeds its p cannot go below 2/2^n, here {floors}{drawn}."
 
 
 def differs(table: Table, label: str, metric: str) -> bool:
@@ -249,7 +258,7 @@ def agreements(table: Table) -> list[str]:
     visible = {column.metric for column in table.visible}
     lines = []
     for found in table.agreements:
-        if found.metric not in visible or found.tau is None:
+        if found.metric not in visible or found.tau is None or found.rows == 2:  # of two rows it is only 1 or −1
             continue
         spread = interval(found.low, found.high, 2, signed=False)
         between = "" if spread == MISSING else f"{100 * table.level:g} % {spread} over seeds; "
@@ -328,13 +337,15 @@ class Origin:
 
 
 def origins(table: Table) -> list[Origin]:
-    """Row by row, seed by seed; empty where no uid is known."""
+    """Row by row, seed by seed, as far as measured; empty where no uid is known."""
     found = []
     for row in (*table.rows, *table.references):
-        seeds = sorted(set(row.pretrain).union(*(cell.uids for cell in row.cells.values())))
-        for seed in seeds:
-            stages = tuple(cell_of(row, column).uids.get(seed, "") for column in table.visible)
-            found.append(Origin(row.label, seed, row.pretrain.get(seed, ""), stages))
+        cells = [cell_of(row, column) for column in table.visible]
+        for seed in sorted(set().union(*(cell.values for cell in cells))):
+            stages = tuple(cell.uids.get(seed, "") if seed in cell.values else "" for cell in cells)
+            pretrain = row.pretrain.get(seed, "")
+            if pretrain or any(stages):
+                found.append(Origin(row.label, seed, pretrain, stages))
     return found
 
 

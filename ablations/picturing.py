@@ -144,6 +144,7 @@ def named(only: str | None) -> list[str]:
 def command(
     words: Sequence[str],
     profile: str,
+    roots: Sequence[str],
     seed: int,
     only: str | None,
     real: str | None,
@@ -158,10 +159,10 @@ def command(
     """
     from ablations.store import Store
 
-    runs, overrides = [word for word in words if "=" not in word], [word for word in words if "=" in word]
+    runs, overrides = spec.told_apart(words)
     if not runs:
         raise SpecError("a figure takes STUDY:ROW, a stage of the store, or its folder; none is named")
     names = named(only)
-    chosen, truth = spec.load_profile(profile), Store(store.resolve())
+    chosen, truth = spec.apply_roots(spec.load_profile(profile), roots), Store(store.resolve())
     found = [find(word, truth, chosen, overrides, seed) for word in runs]
     yield from draw(found, names, videos(real) if real else None, count, seed, out)

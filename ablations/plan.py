@@ -54,6 +54,13 @@ class Cell:
     uid: str
     key: str
     factor: float = 1.0
+    per_step: bool = False  # the result is of one step on each device, the number of all
+
+    def value(self, result: Mapping[str, Any]) -> float:
+        found = float(result[self.key])
+        if self.per_step:
+            found = found * result["steps"] * result.get("devices", 1)
+        return self.factor * found
 
 
 @dataclass(frozen=True)
@@ -344,7 +351,7 @@ class _Planner:
         if metric == "parameters":
             return Cell(pretrain, "parameters_paper_millions")
         if metric == "gpu_days":
-            return Cell(pretrain, "seconds_per_step", 1 / DAY)
+            return Cell(pretrain, "seconds_per_step", 1 / DAY, per_step=True)
         if metric in DIAGNOSES:
             found = DIAGNOSES[metric]
             return Cell(self._diagnosis(found.kind, resolved, seed, name, pretrain), found.key, found.factor)
@@ -369,7 +376,7 @@ class _Planner:
 
     def _untrained(self, resolved: Resolved, seed: int, name: str) -> str:
         config = {
-            "settings": {"losses": ["vv"], "backbone": resolved.settings.active()["backbone"]},
+            "settings": {"losses": ["vv"], "backbone": {**resolved.settings.active()["backbone"], "weights": None}},
             "where": _where(resolved, "pretrain"),
         }
         return self._stage("untrained", "random", config, seed, (), f"random encoder of {name}")

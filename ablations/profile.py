@@ -51,6 +51,11 @@ class Profile:
     roots: tuple[str, ...] = ()
     references: tuple[str, ...] = ()  # rows added below every table
 
+    @property
+    def word(self) -> str:
+        """What --profile takes: the name, or the file where it is none of the repository's."""
+        return self.profile if self.path.resolve().parent == PROFILES.resolve() else str(self.path)
+
 
 _NOTHING = Profile("", "", "", False, (), (), {}, {role: {} for role in ROLES}, {}, {}, {}, {}, {}, Path())
 

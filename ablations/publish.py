@@ -5,17 +5,18 @@ Every file is whole at any instant.
 
 from __future__ import annotations
 
+import fcntl
 import os
-import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import typer
 
+from ablations import notes, records, render, report, spec
 from ablations import plan as planning
-from ablations import records, render, report, spec
 from ablations.plan import Plan
-from ablations.store import Store, alive
+from ablations.store import Store, left_drafts
 from ablations.table import Table
 
 
@@ -40,8 +41,9 @@ def write_studies(planned: Plan, store: Store, reports: Path, only_measured: boo
         OSError: a file cannot be written, or a picture cannot be drawn.
     """
     folder = reports / planned.profile.profile
-    kept = _records(planned, store, reports)
-    kept.write()
+    with _alone(folder) if store.uids() else nullcontext():  # an empty store leaves no folder of reports
+        kept = _records(planned, store, reports)
+        kept.write()
     written: dict[str, list[Path]] = {}
     tables = report.build(planned, store, records=kept)
     for table in tables:
@@ -57,7 +59,11 @@ def write_studies(planned: Plan, store: Store, reports: Path, only_measured: boo
         typer.echo(f"{place}/ holds {names}\n")
     measured = [table for table in tables if table.mostly_measured]
     every = planning.measured([spec.load_study(path) for path in spec.study_files()], planned.profile)
-    if measured and not planned.overrides and {study.study for study in every} <= {table.study for table in tables}:
+    if (
+        measured
+        and not notes.altering(planned.overrides)
+        and {study.study for study in every} <= {table.study for table in tables}
+    ):
         typer.echo(f"all of them in one: {' and '.join(map(str, write_all(measured, folder)))}")
     return written
 
@@ -65,7 +71,11 @@ def write_studies(planned: Plan, store: Store, reports: Path, only_measured: boo
 def files(planned: Plan, reports: Path) -> dict[str, list[Path]]:
     """Tables and plots that an earlier report wrote of each study of a plan."""
     folders = {row.study.study: reports / planned.profile.profile / row.study.study for row in planned.rows}
-    return {study: sorted(folder.glob("[tp]*.*")) for study, folder in folders.items() if folder.is_dir()}
+    return {
+        study: sorted(path for path in folder.glob("*.*") if not path.name.startswith("."))
+        for study, folder in folders.items()
+        if folder.is_dir()
+    }
 
 
 def _records(planned: Plan, store: Store, reports: Path) -> records.Records:
@@ -137,9 +147,20 @@ def replace(path: Path, content: bytes) -> Path:
     return path
 
 
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time, of those that share the folder; without a word where its file system locks no folders."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def _sweep(folder: Path) -> None:
     """Remove drafts of processes that were killed while they wrote."""
-    for draft in folder.glob(".*.tmp"):
-        found = re.fullmatch(r"\..+\.(\d+)\.tmp", draft.name)
-        if found and not alive(int(found[1])):
-            draft.unlink(missing_ok=True)
+    for draft in left_drafts(folder.glob(".*.tmp")):
+        draft.unlink(missing_ok=True)

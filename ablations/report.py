@@ -52,7 +52,7 @@ def command_of(plan: Plan, rows: Sequence[PlannedRow]) -> str:
     path, home = study.path.resolve(), code.ROOT.resolve()
     inside = path.is_relative_to(home / "studies")
     words = ["fima-ablate", "run", path.relative_to(home).as_posix() if inside else str(study.path)]
-    words += ["--profile", profile.profile]
+    words += ["--profile", profile.word]
     for root in profile.roots:
         words += ["--data-root", root]
     seeds = tuple(sorted({seed for row in rows for seed in row.pretrain}))
@@ -74,7 +74,7 @@ def _table(rows: Sequence[PlannedRow], plan: Plan, results: Results, command: st
     data = {role: data_title(chosen) for role, chosen in rows[0].resolved.data.items() if _shown(role, metrics)}
     prints = [literature.values(row, profile) for row in rows]
     cells = [
-        {metric: _cell(row.cells[metric], metric, results, paper) for metric in metrics}
+        {metric: _cell(row.cells[metric], results, paper.get(metric)) for metric in metrics}
         for row, paper in zip(rows, prints, strict=True)
     ]
     if "parameters" in metrics:
@@ -111,6 +111,7 @@ def _table(rows: Sequence[PlannedRow], plan: Plan, results: Results, command: st
     if cited is not None:
         notes.append(literature.note(cited))
     changes, alike = below.changes(plan, results), below.alike(rows)
+    every, some = below.departures(rows)
     return Table(
         study=study.study,
         title=study.title,
@@ -134,7 +135,8 @@ def _table(rows: Sequence[PlannedRow], plan: Plan, results: Results, command: st
             *below.video_notes(results, rows),
         ),
         scaled=below.scaled(rows, profile.rule),
-        departures=below.departures(rows),
+        departures=every,
+        departures_of_some=some,
         references=references,
         comparisons=_comparisons(shown, columns, hits),
         agreements=_agreements(shown, columns),
@@ -182,7 +184,7 @@ def data_title(data: Data) -> str:
 # --- cells
 
 
-def _cell(sources: Mapping[int, Source], metric: str, results: Results, paper: Mapping[str, float]) -> Cell:
+def _cell(sources: Mapping[int, Source], results: Results, paper: float | None) -> Cell:
     values, missing = {}, {}
     for seed, source in sources.items():
         result = results.get(source.uid)
@@ -196,10 +198,8 @@ def _cell(sources: Mapping[int, Source], metric: str, results: Results, paper: M
         if not isinstance(found, int | float):
             missing[seed] = f"damaged: {source.uid}/result.json has no number {source.key}, delete that folder"
             continue
-        if metric == "gpu_days":  # steps at their median pace: what else the machine did hardly counts
-            found = float(found) * result["steps"] * result.get("devices", 1)
-        values[seed] = source.factor * float(found)
-    return Cell(paper.get(metric), values, missing, uids={seed: source.uid for seed, source in sources.items()})
+        values[seed] = source.value(result)
+    return Cell(paper, values, missing, uids={seed: source.uid for seed, source in sources.items()})
 
 
 def _hits(sources: Mapping[int, Source], results: Results) -> dict[int, stats.PerVideo]:
@@ -213,7 +213,7 @@ def _hits(sources: Mapping[int, Source], results: Results) -> dict[int, stats.Pe
 
 
 def _reference(planned: PlannedReference, order: Sequence[str], results: Results) -> Row:
-    own = {metric: _cell(sources, metric, results, {}) for metric, sources in planned.cells.items()}
+    own = {metric: _cell(sources, results, None) for metric, sources in planned.cells.items()}
     return Row(planned.label, {name: own.get(name, Cell()) for name in order}, pretrain=dict(planned.pretrain))
 
 
@@ -385,6 +385,11 @@ def _judge(
         return verdicts.equal(claim.says, claim.metric, claim.equal, values, hits=seen)
     if claim.ratio:
         assert claim.value is not None  # ratio comes with value
+        low = min((value for label in claim.ratio for value in values[label].values()), default=1.0)
+        if low <= 0:
+            return verdicts.unmeasured(
+                claim.says, claim.metric, kind, f"a ratio has no meaning beside a value of {low:g}"
+            )
         return verdicts.ratio(claim.says, claim.metric, claim.ratio, claim.value, values)
     if claim.best:
         pairs = [(claim.best, label) for label in others if label != claim.best]

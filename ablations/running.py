@@ -50,7 +50,7 @@ def conduct(asked: Asked, planned: Plan, console: Console) -> bool:
         prepare.devices(planned, asked.per_run)
     chosen = engines.choose(asked.engine, asked.jobs, asked.devices, asked.per_run, asked.address, asked.slurm)
     for line in planned.lines():
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     for option, folder in (("--store", asked.store), ("--reports", asked.reports)):
         prepare.writable(option, folder)
     store = Store(asked.store.resolve())
@@ -78,5 +78,5 @@ def conduct(asked: Asked, planned: Plan, console: Console) -> bool:
     if tracker:
         tracker.attach(paths)
     for line in outcome.lines():
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     return not outcome.failed

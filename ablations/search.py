@@ -121,7 +121,7 @@ def begin(study: Study, points: Mapping[str, Point], sweep: Sweep) -> int:
     """Have points tried first: named ones, then the cells of a grid. Those that are there already stay alone.
 
     Returns:
-        how many trials the sweep is to have.
+        how many trials the sweep is to have, without the named ones and the retries that are beyond it.
     """
     for label, point in points.items():
         study.enqueue_trial(dict(point), user_attrs={"row": label}, skip_if_exists=True)
@@ -133,7 +133,16 @@ def begin(study: Study, points: Mapping[str, Point], sweep: Sweep) -> int:
     for cell in cells[: sweep.trials]:
         if _key(cell) not in there:
             study.enqueue_trial(dict(cell))
-    return max(len(cells[: sweep.trials]), len(points))
+    return len(cells[: sweep.trials])
+
+
+def target(study: Study, trials: int) -> int:
+    """How many trials are to be begun: as many as asked for, each retry besides, and no row of a study left out."""
+    there = study.get_trials(deepcopy=False)
+    retries = sum("retry_of" in trial.user_attrs for trial in there)
+    begun = sum(trial.state != TrialState.WAITING for trial in there)
+    named = [trial for trial in there if trial.user_attrs.keys() & {"row", "retry_of"}]
+    return max(trials + retries, begun + sum(trial.state == TrialState.WAITING for trial in named))
 
 
 def _key(point: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
@@ -349,6 +358,6 @@ def lives(trial: FrozenTrial) -> bool:
     worker = trial.user_attrs.get("worker")
     if worker is None:  # asked for, not named yet: that takes no second
         return trial.datetime_start is not None and time.time() - trial.datetime_start.timestamp() < ASKED
-    if worker["host"] == socket.gethostname() and not alive(worker["pid"]):
-        return False
+    if worker["host"] == socket.gethostname():  # a machine that slept has old signs of what lives
+        return alive(worker["pid"])
     return bool(time.time() - worker["beat"] < STALE)

@@ -111,7 +111,11 @@ def _run(search: Search, study: Study, trial: Trial) -> None:
         traceback.print_exc()
         trial.set_user_attr("error", " ".join(str(error).split()))
     trial.set_user_attr("seconds", time.monotonic() - began)
-    study.tell(trial, values, state=state, skip_if_finished=True)
+    try:
+        study.tell(trial, values, state=state, skip_if_finished=True)
+    except ValueError as error:  # it gave no sign of life for too long, and waits for, or is, another's
+        print(f"trial {trial.number}: {state.name} {values}, not told: {error}", flush=True)
+        return
     print(f"trial {trial.number}: {state.name} {values}", flush=True)
 
 
@@ -150,19 +154,17 @@ def _measure(search: Search, study: Study, trial: Trial, point: Point) -> list[f
 
 def measured(sweep: Sweep, plan: Plan, store: Store) -> dict[str, dict[int, float]]:
     """Objective -> seed -> value, from the stages of a trial."""
+    from ablations import plan as planning
     from ablations.sweep import STEP_COSTS
 
     row, found = plan.rows[0], {}
     for metric in (objective.metric for objective in sweep.objectives):
         own: dict[int, float] = {}
         for seed, pretrain in row.pretrain.items():
-            uid, key, factor = pretrain, metric, 1.0
-            if metric not in STEP_COSTS:
-                cell = row.cells[metric][seed]
-                uid, key, factor = cell.uid, cell.key, cell.factor
-            result = store.result(uid)
+            cell = planning.Cell(pretrain, metric) if metric in STEP_COSTS else row.cells[metric][seed]
+            result = store.result(cell.uid)
             assert result is not None  # the engine says that it is done
-            own[seed] = factor * float(result[key])
+            own[seed] = cell.value(result)
         found[metric] = own
     return found
 

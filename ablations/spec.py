@@ -8,6 +8,10 @@ Importing this module imports neither torch nor any model. The parts: `located` 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
 from ablations.located import SpecError
 from ablations.profile import Profile, apply_roots, load_profile, profile_files
 from ablations.resolve import Resolved, Scaled, parse_overrides, resolve
@@ -48,4 +52,11 @@ __all__ = [
     "profile_files",
     "resolve",
     "study_files",
+    "told_apart",
 ]
+
+
+def told_apart(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Names and overrides among the words of a command; a file may have "=" in its name, a row in its label."""
+    overrides = [word for word in words if re.match(r"[\w.]*\s*=", word) and not Path(word).exists()]
+    return [word for word in words if word not in overrides], overrides

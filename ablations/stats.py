@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LEVEL = 0.95
+LEAST = (
+    3  # seeds that a test or a verdict takes: of two, differences that happen to be equal leave an interval no width
+)
+ROUNDING = 1e-12  # of the mean: a spread below it is none
 POWER = 0.8  # chance of being found that makes a true difference "detectable"
 DRAWS = 4000  # of a bootstrap
 BOOTSTRAP_SEED = 20240  # of everything drawn here, so that the same numbers always give the same report
@@ -88,7 +92,7 @@ class Comparison:
     gap: float | None  # None without a common seed
     low: float | None = None  # 95 % paired t interval; None with fewer than 2 seeds, as all that follows
     high: float | None = None
-    p: float | None = None  # two-sided paired t test
+    p: float | None = None  # two-sided paired t test; None with fewer than 3, as p_holm and detectable
     p_holm: float | None = None  # Holm's correction over all comparisons of the table
     sign_flip: float | None = None  # exact two-sided sign-flip test; never below 2 / 2^n
     boot_low: float | None = (
@@ -175,13 +179,16 @@ def paired_ratio(first: Values, second: Values, level: float = LEVEL) -> Gap:
 
 
 def p_value(differences: Sequence[float]) -> float | None:
-    """Two-sided p of the paired t test; None with n < 2. Without spread 1 if the mean is 0, else 0."""
+    """Two-sided p of the paired t test; None with fewer than three seeds. Without spread 1 if the mean is 0, else 0.
+
+    Accuracies are counts: two differences are often equal, and any of them would be certain.
+    """
     from scipy.stats import t
 
     summary = summarise(differences)
-    if summary.mean is None or summary.std is None:
+    if summary.mean is None or summary.std is None or summary.n < LEAST:
         return None
-    if summary.std == 0:
+    if summary.std <= ROUNDING * abs(summary.mean):
         return 1.0 if summary.mean == 0 else 0.0
     return float(2 * t.sf(abs(summary.mean) / (summary.std / math.sqrt(summary.n)), summary.n - 1))
 
@@ -237,9 +244,9 @@ def _effect(n: int, level: float, power: float) -> float:
 
 
 def detectable(differences: Sequence[float], level: float = LEVEL, power: float = POWER) -> float | None:
-    """Smallest true difference that a paired t test of so many seeds of this spread finds; None with n < 2."""
+    """Smallest true difference that a paired t test of so many seeds of this spread finds; None of fewer than 3."""
     summary = summarise(differences)
-    if summary.std is None:
+    if summary.std is None or summary.n < LEAST:
         return None
     return summary.std * _effect(summary.n, level, power) if summary.std else 0.0
 

@@ -24,7 +24,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -32,6 +32,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
     from ablations.plan import Stage
+
+DRAFT = re.compile(r"\..+?\.(\d+)(\.tmp)?(-journal|-wal|-shm)?")  # what a process writes before it puts it in place
+FRESH = 60.0  # seconds in which a draft outside of stages may be one of another machine's
 
 State = Literal["new", "running", "interrupted", "done", "failed"]
 
@@ -270,6 +273,18 @@ def alive(pid: int) -> bool:
     except PermissionError:  # it lives and is another user's
         return True
     return True
+
+
+def left_drafts(paths: Iterable[Path]) -> list[Path]:
+    """Those that are old drafts of dead processes; a young one may be another machine's."""
+    return [
+        path
+        for path in paths
+        if (found := DRAFT.fullmatch(path.name))
+        and not alive(int(found[1]))
+        and path.is_file()
+        and time.time() - path.stat().st_mtime > FRESH
+    ]
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

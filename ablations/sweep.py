@@ -151,7 +151,8 @@ class Sweep:
         stages = self.trial(0, point, profile, overrides).stages
         identity = [
             self.sweep, self.space.describe(), [rule.text for rule in self.space.constraints],
-            [o.metric for o in self.objectives], list(self.seeds), list(stages),
+            [o.metric if o.direction == usual(o.metric) else [o.metric, o.direction] for o in self.objectives],
+            list(self.seeds), list(stages),
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:8]
 
@@ -296,6 +297,11 @@ def paper_points(sweep: Sweep, study: Study) -> tuple[dict[str, Point], dict[str
 # --- parts of the YAML
 
 
+def usual(metric: str) -> Literal["maximize", "minimize"]:
+    """The direction in which a metric is better."""
+    return "minimize" if metric in (*COSTS, *STEP_COSTS) else "maximize"
+
+
 def _objectives(node: Node) -> tuple[Objective, ...]:
     entries = node.value if isinstance(node.value, list) else [node]
     found = []
@@ -306,8 +312,7 @@ def _objectives(node: Node) -> tuple[Objective, ...]:
             part = keys_of(entry, "an objective", ["metric", "direction"], ["metric"])
             metric = one_of(part["metric"], "metric", MEASURES)
             direction = one_of(part["direction"], "direction", DIRECTIONS) if "direction" in part else None
-        costs = metric in (*COSTS, *STEP_COSTS)
-        found.append(Objective(metric, direction or ("minimize" if costs else "maximize")))  # type: ignore[arg-type]
+        found.append(Objective(metric, direction or usual(metric)))  # type: ignore[arg-type]
     names = [objective.metric for objective in found]
     if not found or len(found) > 2 or len(set(names)) < len(names):
         raise SpecError(f"{node.where}: objective takes one metric, or two different ones, got "

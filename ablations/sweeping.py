@@ -44,13 +44,13 @@ class Outcome:
     complete: int = 0
     pruned: int = 0
     failed: dict[int, str] = field(default_factory=dict)  # trial -> why
-    waiting: int = 0  # begun or enqueued, and not run for want of time
+    left: int = 0  # not begun, or begun and not ended, for want of time
     seconds: float = 0.0
 
     def lines(self) -> list[str]:
         parts = [f"{self.complete} trials complete", f"{self.pruned} pruned"]
         parts += [f"{len(self.failed)} failed"] * bool(self.failed)
-        parts += [f"{self.waiting} left; the same command goes on"] * bool(self.waiting)
+        parts += [f"{self.left} left; the same command goes on"] * bool(self.left)
         lines = [f"{', '.join(parts)}, {span(self.seconds)}"]
         lines += [f"failed: trial {number}: {error}" for number, error in self.failed.items()]
         if self.failed:
@@ -95,7 +95,7 @@ def run(search: Search, study: Study, jobs: int, console: Console) -> Outcome:
         finally:
             _end(processes)
         display.show(study.get_trials(deepcopy=False))
-    return _outcome(study, time.monotonic() - began)
+    return _outcome(study, search.trials, time.monotonic() - began)
 
 
 def _left(trials: Sequence[FrozenTrial], search: Search) -> bool:
@@ -143,7 +143,7 @@ def _end(processes: Mapping[int, SpawnProcess]) -> None:
         process.join()
 
 
-def _outcome(study: Study, seconds: float) -> Outcome:
+def _outcome(study: Study, trials: int, seconds: float) -> Outcome:
     found = Outcome(seconds=seconds)
     for trial in study.get_trials(deepcopy=False):
         if trial.state.name == "COMPLETE":
@@ -152,21 +152,17 @@ def _outcome(study: Study, seconds: float) -> Outcome:
             found.pruned += 1
         elif trial.state.name == "FAIL":
             found.failed[trial.number] = trial.user_attrs.get("error", "no reason was recorded")
-        else:
-            found.waiting += 1
+    found.left = max(0, trials - found.complete - found.pruned - len(found.failed))
     return found
 
 
-def retry_failed(study: Study) -> int:
-    """Enqueue the points of failed trials again; returns how many. Each once, however often it is asked for."""
+def retry_failed(study: Study) -> None:
+    """Enqueue the points of failed trials again, each once, however often it is asked for."""
     trials = study.get_trials(deepcopy=False)
     again = {trial.user_attrs.get("retry_of") for trial in trials}
-    count = 0
     for trial in trials:
         if trial.state.name == "FAIL" and trial.params and trial.number not in again:
             study.enqueue_trial(trial.params, user_attrs={"retry_of": trial.number})
-            count += 1
-    return count
 
 
 # --- what is seen

@@ -116,7 +116,8 @@ class Table:
     notes: tuple[str, ...] = ()
     scaled: tuple[Scaled, ...] = ()
     departures: Mapping[str, Any] = field(default_factory=dict)  # settings of every row that are not the paper's
-    references: tuple[Row, ...] = ()  # what the numbers are to be held against: no row of the paper's, never "best"
+    departures_of_some: Mapping[str, Any] = field(default_factory=dict)  # of the rows in which they act
+    references: tuple[Row, ...] = ()  # that the numbers are held against: not in the paper, never "best"
     comparisons: tuple[Comparison, ...] = ()  # every row but the default against the default, by column
     agreements: tuple[Agreement, ...] = ()  # of the measured order of rows with the paper's, by column
     verdicts: tuple[Verdict, ...] = ()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ablations.stats import (
+    LEAST,
     LEVEL,
     MOST,
     Gap,
@@ -34,7 +35,6 @@ from ablations.stats import (
 )
 
 MARGIN = 1.0  # points within which two accuracies count as equal; the paper calls 0.5 "saturated" and 1.2 "better"
-LEAST = 3  # common seeds that a verdict takes: of two, differences that happen to be equal leave an interval no width
 TOLERANCE = 0.05  # distance from a claimed ratio that still counts as that ratio
 
 State = Literal["supported", "contradicted", "undecided"]

@@ -6,6 +6,7 @@ is killed; the same command then waits for those that run. Ctrl-C cancels them.
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import time
@@ -79,10 +80,10 @@ class Options:
 
 
 def _parsed(value: str) -> Any:
-    """Whole numbers and true or false are what they look like; all else is text: 12:30 is no number."""
+    """Whole numbers and true or false are what they look like; all else is text: 12:30 is no number, nor is 00123."""
     if value.lower() in ("true", "false"):
         return value.lower() == "true"
-    return int(value) if value.lstrip("-").isdigit() else value
+    return int(value) if re.fullmatch(r"-?(0|[1-9]\d*)", value) else value
 
 
 def _kind(name: str) -> type:

@@ -113,6 +113,26 @@ def test_idle_settings_are_in_no_uid(tmp_path: Path) -> None:
         assert list(plan("losses=[vv]", change).stages) == list(before.stages), name
 
 
+def test_a_random_encoder_has_no_weights_of_a_file(tmp_path: Path) -> None:
+    weights = tmp_path / "weights.pt"
+    weights.touch()
+    words = [f"backbone.weights={weights}"]
+    planned = planning.build([spec.load_study("table3d_beta")], spec.load_profile("mini"), words, [0])
+    drawn = [stage for stage in planned.stages.values() if stage.kind == "untrained"]
+    assert drawn and all(stage.config["settings"]["backbone"]["weights"] is None for stage in drawn)
+
+
+def test_words_of_a_command_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a=b").mkdir()
+    (tmp_path / "a=b/my.yaml").touch()
+    (tmp_path / "c=d.yaml").touch()
+    words = ["table3d_beta", "optim.lr=0.1", "a=b/my.yaml", "c=d.yaml", "my.yaml:T = 0.7", "optim.steps = 3", "=3"]
+    names, overrides = spec.told_apart(words)
+    assert overrides == ["optim.lr=0.1", "optim.steps = 3", "=3"]
+    assert names == ["table3d_beta", "a=b/my.yaml", "c=d.yaml", "my.yaml:T = 0.7"]
+
+
 def test_where_the_data_lie_and_how_many_read_them_is_in_no_uid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,25 @@ def test_a_table_that_is_there_is_not_emptied(tmp_path: Path, capsys: pytest.Cap
     assert publish.write_studies(plan, Store(tmp_path / "nothing"), reports) == {}
     assert (folder / "table3d_beta" / "table.json").read_bytes() == before
     assert "nothing of table3d_beta is measured here" in capsys.readouterr().err
+
+
+def test_a_document_beside_settings_that_alter_no_result(tmp_path: Path) -> None:
+    plan = every_study("mini-200", ("compute.recompute=true",))
+    publish.write_studies(plan, filled(tmp_path / "runs", plan), tmp_path / "reports")
+    text = (tmp_path / "reports/mini-200/report.tex").read_text()
+    assert "not the paper's recipe" not in text
+
+
+def test_records_of_two_commands_are_kept_one_after_the_other(tmp_path: Path) -> None:
+    plan, folder = planned(seeds=(0,)), tmp_path / "reports" / "mini"
+    store = filled(tmp_path / "runs", plan)
+    with publish._alone(folder):
+        other = threading.Thread(target=publish.write_studies, args=(plan, store, tmp_path / "reports"))
+        other.start()
+        other.join(0.3)
+        assert other.is_alive() and not list(folder.iterdir())
+    other.join(60)
+    assert (folder / "results.jsonl").is_file()
 
 
 def test_measured_tables_alone_if_asked(tmp_path: Path) -> None:

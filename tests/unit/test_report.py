@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 
 from ablations import code, plots, publish, render, report, verdicts
+from ablations import plan as planning
 from ablations.literature import Line, Literature
 from ablations.spec import Claim
 from ablations.table import REDUCED, Cell, Column, Row, Table, mark_best
@@ -306,8 +308,13 @@ def test_a_failing_plot_leaves_the_tables(tmp_path: Path, monkeypatch: pytest.Mo
 def test_drafts_of_killed_writers_are_removed(tmp_path: Path) -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()
-    (tmp_path / f".table.md.{gone.pid}.tmp").write_text("half a ta")
+    old, young = tmp_path / f".table.md.{gone.pid}.tmp", tmp_path / f".table.tex.{gone.pid}.tmp"
+    for draft in (old, young):
+        draft.write_text("half a ta")
+    os.utime(old, (0, 0))
     publish.write(small(), tmp_path)
+    assert not old.exists()
+    young.unlink()  # may be another machine's, whose processes are not known here
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FILES)
 
 
@@ -391,7 +398,7 @@ def planned(
         metrics=tuple(asked or metrics), claims=tuple(claims), path=code.ROOT / "studies/table11_cost.yaml",
     )  # fmt: skip
     profile = SimpleNamespace(
-        profile="demo", title="small", reduced=True, scale="small videos", roots=(), seeds=(0,),
+        profile="demo", word="demo", title="small", reduced=True, scale="small videos", roots=(), seeds=(0,),
         metrics=tuple(metrics), rule={"decoder.width": Fraction(1, 4)},
     )  # fmt: skip
 
@@ -419,8 +426,8 @@ def planned(
                 kind, _, role = metric.partition("/")
                 uid = f"{kind}-{'ucf101' if same_data else role}-{label}-{seed}" if role else pretrain
                 stages.setdefault(uid, SimpleNamespace(uid=uid, needs=(pretrain,), title=f"{kind} of {label}"))
-                factor = 1 / 86400 if metric == "gpu_days" else 1.0
-                cells[metric][seed] = SimpleNamespace(uid=uid, key=key, factor=factor)
+                days = metric == "gpu_days"
+                cells[metric][seed] = planning.Cell(uid, key, 1 / 86400 if days else 1.0, per_step=days)
         row = SimpleNamespace(label=label, paper=printed, default=label == labels[-1], set={})
         pretrains = {seed: f"pretrain-{label}-{seed}" for seed in seeds}
         rows.append(SimpleNamespace(study=study, row=row, resolved=resolved, cells=cells, pretrain=pretrains))
@@ -463,7 +470,7 @@ def test_build_reads_cells_protocol_chance_scale_and_departures() -> None:
     assert "1. Protocol: logistic, 3 clips; 60 test videos; 6 classes; chance 16.7 %." in text
     assert "decoder.width × 1/4: 512 → 128" in text
     assert table.departures == {"optim.lr": 0.002, "losses": ["vv", "pix"]}
-    assert "Motion decoder: start paper, positions × 1, dropout 0.1" in text
+    assert "Motion decoder: usual start, positions × 1, dropout 0.1" in text
     assert "fima-ablate run studies/table11_cost.yaml --profile demo --seeds 0,1 optim.steps=3" in text
 
 
@@ -643,6 +650,16 @@ def test_every_form_of_claim_is_judged() -> None:
     ]  # fmt: skip
     assert table.verdicts[4].words == "undecided: ft/ucf101 is not measured here"
     assert "Not measured here: ft/ucf101" in render.markdown(table)
+
+
+def test_a_ratio_beside_a_value_of_zero_costs_no_table() -> None:
+    form = claim(metric="lin/ucf101", ratio=("b", "a"), value=1.1)
+    plan = planned({"lin/ucf101": "top1"}, ("a", "b"), seeds=(0, 1, 2), claims=[form])
+    results = {
+        f"lin-ucf101-{row}-{seed}": LINEAR | {"top1": 0.0 + 9 * (row == "b")} for row in "ab" for seed in range(3)
+    }
+    (verdict,) = built(plan, results).verdicts
+    assert verdict.words == "undecided: a ratio has no meaning beside a value of 0"
 
 
 def test_terminal_text_names_scale_and_verdicts() -> None:

@@ -14,7 +14,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from ablations import search, sweep
+from ablations import search, sweep, sweeping
 
 BASE = """\
 sweep: mine
@@ -191,6 +191,9 @@ def test_the_living_are_left_alone_and_the_silent_taken_for_dead(tmp_path: Path,
     trial = claims.take(12)
     assert trial is not None
     assert claims.free() == 0  # this process lives
+    worker = trial.user_attrs["worker"]
+    trial.set_user_attr("worker", {**worker, "beat": time.time() - search.STALE - 1})  # as of a laptop that slept
+    assert claims.free() == 0
     for host, age, free in (("elsewhere", 10, 0), ("elsewhere", search.STALE + 1, 1)):
         trial.set_user_attr("worker", {"host": host, "pid": 1, "beat": time.time() - age})
         assert claims.free() == free
@@ -204,6 +207,28 @@ def test_there_are_never_more_trials_than_asked_for(tmp_path: Path, url: str) ->
     taken = [claims[i % 3].take(5) for i in range(8)]
     assert [trial is not None for trial in taken] == [True] * 5 + [False] * 3
     assert sorted(trial.number for trial in taken if trial) == [0, 1, 2, 3, 4]
+
+
+def test_rows_and_retries_are_run_beside_the_trials_asked_for(tmp_path: Path) -> None:
+    """Also by a command that was killed after it enqueued them, and asked for no retry when it was started again."""
+    found = load(tmp_path, NUMBERS.replace("trials: 12", "trials: 1"))
+    study = open_study(f"journal:{tmp_path}/a", found)
+    rows = {f"row {i}": {"foreground.beta": 0.1 * i, "pixel.threshold": 1.0, "decoder.heads": 1} for i in (2, 3)}
+    assert search.target(study, search.begin(study, rows, found)) == 2
+    assert search.target(study, search.begin(study, {}, found)) == 2
+    claims = search.Claims(study, tmp_path)
+    for state in (TrialState.FAIL, TrialState.COMPLETE):
+        trial = claims.take(2)
+        assert trial is not None
+        search.suggest(trial, found)
+        study.tell(trial, 1.0 if state == TrialState.COMPLETE else None, state=state)
+    assert claims.take(search.target(study, 1)) is None
+    sweeping.retry_failed(study)
+    sweeping.retry_failed(study)
+    assert search.target(study, 1) == 3
+    assert search.target(study, 7) == 8  # more trials were asked for; the failed one is among them
+    assert claims.take(search.target(study, 1)) is not None
+    assert claims.take(search.target(study, 1)) is None
 
 
 def test_signs_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ablations import spec, sweep
+from ablations import searcher, spec, sweep
 from ablations.expression import Expression
 from ablations.located import Node, SpecError
+from ablations.store import Store
 
 SWEEP = """\
 sweep: mine
@@ -43,6 +44,28 @@ def test_a_sweep_is_read_whole(tmp_path: Path) -> None:
     points = list(found.space.draws(200))
     assert len(points) == 200
     assert all(point["decoder.width"] % point["decoder.heads"] == 0 for point in points)  # type: ignore[operator]
+
+
+def test_days_of_a_trial_are_those_of_all_its_steps(tmp_path: Path) -> None:
+    text = SWEEP.replace("objective: lin/ucf101", "objective: [lin/ucf101, gpu_days]").replace("tpe", "nsga2")
+    found = load(tmp_path, text.replace("pruner: {name: median, every: 20}\n", ""))
+    plan = found.trial(0, next(found.space.draws(1)), spec.load_profile("debug"), [])
+    store = Store(tmp_path / "runs")
+    for stage in plan.stages.values():
+        store.prepare(stage)
+        store.finish(stage.uid, {"top1": 40.0, "seconds_per_step": 0.864, "steps": 200, "devices": 2})
+    assert searcher.measured(found, plan, store) == {"lin/ucf101": {0: 40.0}, "gpu_days": {0: pytest.approx(0.004)}}
+
+
+def test_trials_that_strive_for_the_contrary_are_another_study(tmp_path: Path) -> None:
+    profile = spec.load_profile("debug")
+    digests = [
+        load(tmp_path, SWEEP.replace("objective: lin/ucf101", f"objective: {{metric: lin/ucf101{more}}}")).digest(
+            profile, []
+        )
+        for more in ("", ", direction: maximize", ", direction: minimize")
+    ]
+    assert digests[0] == digests[1] != digests[2]
 
 
 @pytest.mark.parametrize("path", sweep.sweep_files(), ids=lambda path: path.stem)
