@@ -31,9 +31,16 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _cpu() -> str:
+def _cpu(info: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor, and its widest instructions: clouds give one name to several, whose rounding and pace differ."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = info.read_text().splitlines()
     except FileNotFoundError:  # not Linux
         return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+    def first(name: str) -> str:
+        return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
+
+    flags, known = first("flags").split(), {"amx_tile": "AMX", "avx512f": "AVX-512", "avx2": "AVX2"}
+    widest = next((f" with {title}" for flag, title in known.items() if flag in flags), "")
+    return (first("model name") or platform.machine()) + widest
