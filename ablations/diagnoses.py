@@ -23,6 +23,7 @@ class Diagnosis:
         unit: "%" or "" (a cosine, a silhouette).
         factor: on the result.
         accuracy: of a probe, so that there is a level of guessing.
+        beside: what the number is to be compared with: words, picture, name among the picture's numbers.
     """
 
     kind: Literal["motion", "background", "figures"]
@@ -32,14 +33,18 @@ class Diagnosis:
     unit: str = "%"
     factor: float = 1.0
     accuracy: bool = False
+    beside: tuple[tuple[str, str, str], ...] = ()
 
     @property
     def decimals(self) -> int:
         return 1 if self.unit else 3
 
 
-def _share(key: str, title: str) -> Diagnosis:
-    return Diagnosis("figures", key, title, factor=100.0)
+def _share(key: str, title: str, *beside: tuple[str, str, str]) -> Diagnosis:
+    return Diagnosis("figures", key, title, factor=100.0, beside=beside)
+
+
+_CONSTANT = ("a constant map", "activation", "area")
 
 
 DIAGNOSES: dict[str, Diagnosis] = {
@@ -52,13 +57,25 @@ DIAGNOSES: dict[str, Diagnosis] = {
     "bias/unrelated": Diagnosis("background", "unrelated", "biased probe, top-1 %, plain backgrounds", accuracy=True),
     "bias/swapped": Diagnosis("background", "swapped", "biased probe, top-1 %, backgrounds swapped", accuracy=True),
     "bias/lured": Diagnosis("background", "lured", "biased probe, given the swapped background's class, %", "lower"),
-    "fig/activation": _share("activation", "activation on the moving figure, %"),
-    "fig/activation_drawn": _share("activation_drawn", "activation on the moving figure, scaled as drawn, %"),
-    "fig/diagonal": _share("diagonal", "diagonal mass of RGB and motion affinity, %"),
+    "fig/activation": _share("activation", "activation on the moving figure, %", _CONSTANT),
+    "fig/activation_drawn": _share(
+        "activation_drawn", "activation on the moving figure, scaled as drawn, %", _CONSTANT
+    ),
+    "fig/diagonal": _share(
+        "diagonal", "diagonal mass of RGB and motion affinity, %", ("a constant matrix", "affinity", "chance")
+    ),
     "fig/similarity": Diagnosis("figures", "similarity", "cosine of RGB and motion, mean", "lower", ""),
     "fig/deviation": Diagnosis("figures", "deviation", "cosine of RGB and motion, deviation", "higher", ""),
-    "fig/attention": _share("attention", "decoder attention from figure to figure, %"),
-    "fig/correspondence": _share("correspondence", "decoder attention on the same place, %"),
-    "fig/mask": _share("mask", "IoU of the foreground mask with the figure, %"),
+    "fig/attention": _share(
+        "attention", "decoder attention from figure to figure, %",
+        ("uniform attention", "attention", "figure to figure, uniform"),
+    ),
+    "fig/correspondence": _share(
+        "correspondence", "decoder attention on the same place, %", ("uniform attention", "attention", "uniform")
+    ),
+    "fig/mask": _share(
+        "mask", "IoU of the foreground mask with the figure, %",
+        ("a random mask", "masks", "IoU random"), ("the best of its size", "masks", "IoU attainable"),
+    ),
     "fig/silhouette": Diagnosis("figures", "silhouette", "silhouette of the classes", "higher", ""),
 }  # fmt: skip

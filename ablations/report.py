@@ -5,11 +5,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from ablations import code, cost_columns, literature, stats, verdicts
 from ablations import notes as below
-from ablations.diagnoses import DIAGNOSES, ROLE
+from ablations.diagnoses import DIAGNOSES, ROLE, Diagnosis
 from ablations.results import NAMES, Results
 from ablations.study import OPTIONAL
 from ablations.table import Cell, Column, Row, Table, mark_best
@@ -300,7 +301,18 @@ def _diagnosis_column(
         chance=chance,
         protocols=protocols,
     )
-    return column, [_protocol_note(protocols, found, chance)] if found else []
+    return column, [_protocol_note(protocols, found, chance), *_beside_note(one, found)] if found else []
+
+
+def _beside_note(one: Diagnosis, found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a number of a figure would be of something that shows nothing, or at most."""
+    parts = []
+    for words, picture, name in one.beside:
+        numbers = [result.get("numbers", {}).get(picture, {}).get(name) for result in found]
+        known = [number for number in numbers if number is not None]
+        if known:
+            parts.append(f"{words} {one.factor * fmean(known):.{one.decimals}f}")
+    return [f"To compare: {', '.join(parts)}."] if parts else []
 
 
 def _uids(rows: Sequence[PlannedRow], metric: str) -> list[str]:

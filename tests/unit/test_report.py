@@ -662,6 +662,16 @@ def test_a_ratio_beside_a_value_of_zero_costs_no_table() -> None:
     assert verdict.words == "undecided: a ratio has no meaning beside a value of 0"
 
 
+def test_a_figures_number_stands_beside_that_of_a_picture_which_shows_nothing() -> None:
+    plan = planned({"fig/mask": "mask"}, ("a", "b"), seeds=(0,))
+    numbers = {"masks": {"IoU random": 0.1, "IoU attainable": 0.25}}
+    found = {"mask": 0.2, "numbers": numbers, "protocol": "figures"}
+    other = {"mask": 0.1, "numbers": {"masks": {"IoU random": 0.2, "IoU attainable": None}}, "protocol": "figures"}
+    table = built(plan, {"fig-mask-a-0": found, "fig-mask-b-0": other})
+    assert "To compare: a random mask 15.0, the best of its size 25.0." in table.notes
+    assert table.columns[0].notes == (1, 2)
+
+
 def test_terminal_text_names_scale_and_verdicts() -> None:
     text = render.text(small())
     assert REDUCED in text and "claim “0.5 beats 0.3”: undecided" in text and "*53.0 ± 1.4 (2)" in text
