@@ -85,10 +85,17 @@ def heading(table: Table) -> list[tuple[str, str]]:
         lines.append(("scale", table.scale_line))
     lines += [
         ("data", "; ".join(f"{role}: {title}" for role, title in table.data.items()) or MISSING),
-        ("seeds", ", ".join(str(seed) for seed in table.seeds)),
+        ("seeds", _seeds(table)),
         ("command", table.command),
     ]
     return lines + ([("results from", _made(table))] if table.environments else [])
+
+
+def _seeds(table: Table) -> str:
+    """The seeds asked for; that some numbers are of fewer is said beside them."""
+    counts = {cell_of(row, column).n for row in table.rows for column in table.visible}
+    fewer = "; how many a number is of stands behind it" if min(counts, default=0) < len(table.seeds) else ""
+    return ", ".join(map(str, table.seeds)) + fewer
 
 
 def _made(table: Table) -> str:

@@ -49,7 +49,7 @@ def test_document_holds_every_table_once_and_what_all_share_on_top() -> None:
     front = tex.partition(r"\section")[0]
     assert r"\textbf{Reduced scale: not a reproduction of the paper's numbers; small videos.}" in front
     assert "profile: mini\\par" in front and r"$\dagger$: differs" in front
-    assert "seeds: " not in front and tex.count("seeds: 0, 1, 2\\par") == 1  # not alike in all
+    assert "seeds: " not in front and tex.count("seeds: 0, 1, 2;") == 1  # not alike in all
     assert tex.count("profile: mini\\par") == 1
     assert "claims of the paper: 3 supported, 0 contradicted, 2 undecided" in front
     assert tex.count("Rule for better: a rule.") == 1

@@ -72,7 +72,7 @@ def test_markdown_table_as_it_stands() -> None:
         "- profile: demo\n"
         "- scale: reduced scale: not a reproduction of the paper's numbers; small videos\n"
         "- data: ucf101: embedded two-stage (source)\n"
-        "- seeds: 0, 1\n"
+        "- seeds: 0, 1; how many a number is of stands behind it\n"
         "- command: fima-ablate run studies/table3d_beta.yaml\n"
         "\n"
         "| Foreground ratio β | linear probe, top-1 %, UCF101, paper | "
