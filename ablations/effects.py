@@ -205,7 +205,7 @@ def _curve(panel: Axes, table: Table, column: Column, found: Sweep) -> dict[str,
     several = any(cell.n > 1 for line in lines for _, cell in line)
     says = plots.said([cell for line in lines for _, cell in line])
     if any(set(row.cells[column.metric].values) - seeds for row in table.rows) and seeds:
-        says += f" ({len(seeds)} that all rows have)" if len(seeds) > 1 else " (that all rows have)"
+        says += " that all rows have"  # how many is in the head: one entry for all panels
     diamonds: Any = {"marker": "D", "mfc": "none", "ms": 5, "lw": 1, "ls": "--"}
     for i, (label, line) in enumerate(zip(found.lines, lines, strict=True)):
         colour, marker = SERIES[i % len(SERIES)], MARKERS[i % len(MARKERS)]

@@ -69,7 +69,7 @@ def test_the_head_counts_the_seeds_that_are_shown() -> None:
         figure = compose(uneven)
         assert figure is not None and f"profile mini, {said}" in figure.get_suptitle()
         legend = [text.get_text() for text in figure.legends[0].get_texts()]
-        assert any("(3 that all rows have)" in text for text in legend) == (compose is effects.compose_curve)
+        assert any("each seed that all rows have" in text for text in legend) == (compose is effects.compose_curve)
 
 
 @pytest.mark.parametrize("compose", [effects.compose_effect, effects.compose_curve])
