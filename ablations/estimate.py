@@ -16,6 +16,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from ablations.display import span
+from ablations.plan import UNLABELLED
 from ablations.store import Store, read_json
 from fima.datasets import cores
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 BENCH = "bench.json"  # of a store
 HOUR = 3_600.0  # seconds
 USED = ("clip", "augment", "backbone", "compute")  # settings that an evaluation's time depends on
-IDLE = ("difference", "static", "kept")  # of augment: pre-training's alone
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def work(config: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]]) -> s
     if kind != "pretrain" and "settings" in kept:
         kept["settings"] = {name: part for name, part in kept["settings"].items() if name in USED}
         augment = kept["settings"].get("augment", {})
-        kept["settings"]["augment"] = {name: part for name, part in augment.items() if name not in IDLE}
+        kept["settings"]["augment"] = {name: part for name, part in augment.items() if name not in UNLABELLED}
     read = [work(known[need], known) for need in config["needs"] if known[need]["kind"] in ("features", "energy")]
     return _digest([kind, kept, inner.get("where", {}).get("recompute", False), read])
 

@@ -17,7 +17,7 @@ from ablations.markdown import code, grid, md_escape
 from ablations.markup import Raw, templates
 from ablations.phrases import MISSING, number, value
 from ablations.report import KINDS, data_title
-from ablations.store import Store
+from ablations.store import Store, replace_file
 from ablations.sweep import STEP_COSTS
 from ablations.table import Table
 
@@ -454,7 +454,7 @@ def write(found: Findings, study: Study, folder: Path) -> list[Path]:
         "sweep.json": as_json(found).encode(),
     }
     publish.drop_pictures(folder, pictures, landscape.ORDER)
-    written = [publish.replace(folder / name, content) for name, content in {**texts, **pictures}.items()]
+    written = [replace_file(folder / name, content) for name, content in {**texts, **pictures}.items()]
     if found.final is not None and found.final.measured:
         written += publish.write(found.final, folder / "final")
     return written

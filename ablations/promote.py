@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ablations.located import SpecError, display
-from ablations.store import replace_text
+from ablations.store import replace_file
 from ablations.study import load_study
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def promote(found: Findings, path: Path, commit: str) -> list[str]:
         load_study(draft)
     finally:
         draft.unlink(missing_ok=True)
-    replace_text(path, text)
+    replace_file(path, text)
     return [label(found, trial) for trial in new]
 
 

@@ -16,7 +16,7 @@ import typer
 from ablations import notes, records, render, report, spec
 from ablations import plan as planning
 from ablations.plan import Plan
-from ablations.store import Store, left_drafts
+from ablations.store import Store, left_drafts, replace_file
 from ablations.table import Table
 
 
@@ -107,7 +107,7 @@ def write(table: Table, folder: Path) -> list[Path]:
         "table.csv": render.as_csv(table),
         "table.json": render.as_json(table),
     }
-    written = [replace(folder / name, text.encode()) for name, text in texts.items()]
+    written = [replace_file(folder / name, text) for name, text in texts.items()]
     from ablations import plots
 
     try:
@@ -116,7 +116,7 @@ def write(table: Table, folder: Path) -> list[Path]:
         drop_pictures(folder, ())
         raise OSError(f"{folder}: the tables are written, the plot failed: {type(error).__name__}: {error}") from error
     drop_pictures(folder, pictures)
-    return written + [replace(folder / name, content) for name, content in pictures.items()]
+    return written + [replace_file(folder / name, content) for name, content in pictures.items()]
 
 
 def drop_pictures(folder: Path, kept: Collection[str], kinds: Sequence[str] = ("plot", "effect", "curve")) -> None:
@@ -133,18 +133,7 @@ def write_all(tables: Sequence[Table], folder: Path) -> list[Path]:
 
     folder.mkdir(parents=True, exist_ok=True)
     texts = {"report.tex": document.report_tex(tables), "claims.md": document.claims_markdown(tables)}
-    return [replace(folder / name, text.encode()) for name, text in texts.items()]
-
-
-def replace(path: Path, content: bytes) -> Path:
-    """Put a file in place whole: a kill leaves the old one or the new one."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with draft.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    return path
+    return [replace_file(folder / name, text) for name, text in texts.items()]
 
 
 @contextmanager

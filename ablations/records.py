@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablations.plan import RESULTS
-from ablations.store import replace_text
+from ablations.store import replace_file
 
 if TYPE_CHECKING:
     from ablations.plan import Plan, Stage
@@ -69,7 +69,7 @@ class Records:
         text = _written(self._found)
         if self._found and (not self.path.is_file() or self.path.read_text(encoding="utf-8") != text):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            replace_text(self.path, text)
+            replace_file(self.path, text)
 
 
 def _record(stage: Stage, result: Mapping[str, Any]) -> dict[str, Any]:

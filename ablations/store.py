@@ -151,7 +151,7 @@ class Store:
             since: (step, Unix seconds) of this attempt's first message: start-up is no part of the pace.
         """
         entry = {"step": step, "steps": steps, "values": dict(values), "time": time.time(), "since": since}
-        replace_text(self.folder(uid) / "progress.json", _text(entry), durable=False)
+        replace_file(self.folder(uid) / "progress.json", _text(entry), durable=False)
 
     def progress(self, uid: str) -> dict[str, Any] | None:
         """The last step noted: {step, steps, values, time, since}."""
@@ -302,18 +302,18 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         TypeError, ValueError: JSON has no form for it.
     """
-    replace_text(path, _text(content))
+    replace_file(path, _text(content))
 
 
 def _text(content: Mapping[str, Any]) -> str:
     return json.dumps(content, sort_keys=True, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def replace_text(path: Path, text: str, durable: bool = True) -> None:
+def replace_file(path: Path, content: str | bytes, durable: bool = True) -> Path:
     """Put a file in place whole: a kill leaves the old one or the new one; if durable, so does a power cut."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with draft.open("w", encoding="utf-8") as file:
-        file.write(text)
+    with draft.open("wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
         if durable:
             file.flush()
             os.fsync(file.fileno())
@@ -324,3 +324,4 @@ def replace_text(path: Path, text: str, durable: bool = True) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+    return path
