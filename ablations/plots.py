@@ -329,12 +329,14 @@ def limits(
 
 
 def ticks(axis: Axis, column: Column, steps: int = 4) -> None:
-    """At most so many steps, so that neighbours do not touch; one tick where all values are the same."""
+    """At most so many steps, so that neighbours do not touch; one tick where all values are the same; none of 120 %."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     axis.set_major_locator(MaxNLocator(steps))
 
     def label(position: float, _: int | None = None) -> str:
+        if column.unit == "%" and position > 100:
+            return ""
         written = number(position, max(column.decimals, 1) + 1)
         return written.rstrip("0").rstrip(".")
 

@@ -113,6 +113,13 @@ def test_a_reference_far_off_is_named_at_the_edge() -> None:
     assert 28.2 < low < 45 and 54 < high < 68
 
 
+def test_no_accuracy_is_above_100() -> None:
+    figure: Any = plots.compose(table(range(3), 1, apart=54))  # the paper's run up to 103 on an axis as long as ours
+    figure.canvas.draw()
+    numbers = [text.get_text() for panel in figure.axes for text in panel.get_xticklabels()]
+    assert "" in numbers and max(float(text) for text in numbers if text) <= 100
+
+
 def test_references_take_room_only_in_a_line_of_panels_where_they_have_numbers() -> None:
     drawn = full(range(3), 4)  # two lines of two panels
     absent = tuple(
