@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -326,7 +327,7 @@ def ahead(samples: Iterable[list[Sample]], prepare: Callable[[list[Sample]], T],
     Raises:
         Exception: what reading or preparing raised, at its batch.
     """
-    batches = iter(samples)
+    batches = _begun(samples)
 
     def following() -> T | None:
         batch = next(batches, None)
@@ -351,6 +352,23 @@ def ahead(samples: Iterable[list[Sample]], prepare: Callable[[list[Sample]], T],
             torch.set_num_threads(threads)  # the thread's call was also for all threads to come
             coming = thread.submit(following)
             yield views
+
+
+def _begun(samples: Iterable[list[Sample]]) -> Iterator[list[Sample]]:
+    """The same, the first of them drawn here: with it a loader forks its processes.
+
+    One that is forked by a thread of a pool joins that thread when it ends, which is itself: it ends with an error, and
+    the loader's watch over its processes may raise that in the last step of a run.
+    """
+    batches = iter(samples)
+    first = list(islice(batches, 1))
+
+    def every() -> Iterator[list[Sample]]:
+        while first:
+            yield first.pop()  # held no longer than the others
+        yield from batches
+
+    return every()
 
 
 def epoch_order(videos: int, seed: int, epoch: int) -> list[int]:

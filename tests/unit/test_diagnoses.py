@@ -159,19 +159,19 @@ def test_what_is_no_run_is_one_line(made: tuple[Plan, Store], word: str, message
 
 def test_rows_are_drawn_side_by_side_under_their_labels(made: tuple[Plan, Store], tmp_path: Path) -> None:
     words = ["figures:VV", "bias:VV + Pix", *SMALL]
-    ((path, drawn),) = picturing.command(words, "debug", 0, "activation", None, 3, made[1].root, tmp_path)
+    ((path, drawn),) = picturing.command(words, "debug", [], 0, "activation", None, 3, made[1].root, tmp_path)
     assert path == tmp_path / "activation.png" and path.is_file()
     assert list(drawn.numbers) == ["VV", "VV + Pix"]
     with pytest.raises(SpecError, match=r"^--only affinty: there is no such figure; .* Did you mean affinity\?$"):
-        list(picturing.command(["figures:not trained"], "debug", 0, "affinty", None, 3, made[1].root, tmp_path))
+        list(picturing.command(["figures:not trained"], "debug", [], 0, "affinty", None, 3, made[1].root, tmp_path))
     with pytest.raises(SpecError, match=r"^a figure takes STUDY:ROW, [^\n]* none is named$"):
-        list(picturing.command(["a=b"], "debug", 0, None, None, 3, made[1].root, tmp_path))
+        list(picturing.command(["a=b"], "debug", [], 0, None, None, 3, made[1].root, tmp_path))
 
 
 def test_real_videos_are_drawn_instead(made: tuple[Plan, Store], clips: Path, tmp_path: Path) -> None:
     real = str(clips / "ut_interaction")
     words = ["figures:VV + Pix", *SMALL]
-    ((_, drawn),) = picturing.command(words, "debug", 0, "masks", real, 2, made[1].root, tmp_path)
+    ((_, drawn),) = picturing.command(words, "debug", [], 0, "masks", real, 2, made[1].root, tmp_path)
     assert "2 of the" in drawn.caption and "ut_interaction" in drawn.caption
     assert set(drawn.numbers["VV + Pix"].values()) == {None}
     with pytest.raises(SpecError, match=r"^--videos /nowhere: no such folder; give one of videos, or NAME=DIR [^\n]*$"):

@@ -16,6 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 
 from fima import augment, background, clips, datasets, video, views
 from fima.config import Augment, Clip, Loss, Settings
@@ -373,6 +374,24 @@ def test_only_a_cpu_prepares_in_a_thread_and_its_steps_keep_their_threads() -> N
     thread.start()
     thread.join()
     assert counted == [2]  # threads to come are not held to one core
+
+
+def test_processes_that_read_ahead_end_well(records: list[Record], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that a thread had forked ended with 1, which now and then broke off the last step of a run."""
+    started: list[Any] = []
+
+    class Loader(DataLoader[Any]):
+        def __iter__(self) -> Any:
+            iterator: Any = super().__iter__()
+            started.extend(iterator._workers)
+            return iterator
+
+    monkeypatch.setattr(views, "DataLoader", Loader)
+    dataset = dataset_of(records, "vv", data=data_of(decoded="stream"))
+    keys = [[(0, 0), (0, 1)], [(0, 2), (0, 3)], [(1, 0), (1, 1)]]
+    read = views.batches(dataset, keys, dataset.footage, 2)
+    assert list(views.ahead(read, len, torch.device("cpu"))) == [2, 2, 2]
+    assert [process.exitcode for process in started] == [0, 0]
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
