@@ -151,10 +151,11 @@ import sys, pathlib
 from ablations.store import Store
 store, i = Store(pathlib.Path(sys.argv[1])), 0
 store.folder("x").mkdir(parents=True)
-print("go", flush=True)
 while True:
     i += 1
     store.finish("x", {"number": i, "again": [i] * 2000})
+    if i == 1:
+        print("go", flush=True)
 """
 
 
