@@ -165,7 +165,8 @@ def departures(rows: Sequence[PlannedRow]) -> tuple[dict[str, Any], dict[str, An
     from fima.config import Settings, flat
 
     usual = flat(Settings.model_validate({}).model_dump(mode="json"))
-    told = {name for row in rows for name in (*row.study.base, *row.row.set)}
+    told = {"decoder.init", "decoder.position", "decoder.dropout", "decoder.memory_norm"}  # by a note of their own
+    told |= {name for row in rows for name in (*row.study.base, *row.row.set)}
     told |= {change.name for row in rows for change in row.resolved.scaled}
     each = [flat(row.resolved.settings.active()) for row in rows]
     every: dict[str, Any] = {}

@@ -113,7 +113,11 @@ def _run(search: Search, study: Study, trial: Trial) -> None:
     trial.set_user_attr("seconds", time.monotonic() - began)
     try:
         study.tell(trial, values, state=state, skip_if_finished=True)
-    except ValueError as error:  # it gave no sign of life for too long, and waits for, or is, another's
+    except ValueError as error:
+        now = study.get_trials(deepcopy=False)[trial.number]
+        if now.state == TrialState.RUNNING and now.user_attrs.get("worker", {}).get("pid") == os.getpid():
+            raise  # nobody took it: the values are what Optuna refuses
+        # it gave no sign of life for too long, and waits for, or is, another's
         print(f"trial {trial.number}: {state.name} {values}, not told: {error}", flush=True)
         return
     print(f"trial {trial.number}: {state.name} {values}", flush=True)

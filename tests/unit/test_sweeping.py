@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -21,7 +22,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from ablations import conducting, findings, search, spec, sweep
+from ablations import conducting, findings, search, searcher, spec, sweep
 from ablations.plan import Stage
 from ablations.store import Store
 
@@ -296,6 +297,25 @@ def test_failed_trials_say_why_and_are_tried_again_when_asked(tmp_path: Path) ->
     assert Counter(trial.state.name for trial in trials(tmp_path)) == {"COMPLETE": 4, "FAIL": 2}
     conduct(tmp_path, text, **once, retry_failed=True)
     assert len(trials(tmp_path)) == 6
+
+
+def test_the_end_of_a_trial_that_was_given_away_ends_nothing_but_values_that_are_none_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = sweep.load_sweep("beta_threshold")
+    study = search.open_study(search.open_storage(f"journal:{tmp_path}/log"), "study", found)
+    asked_for: Any = SimpleNamespace(sweep=found)
+    for values, given_away in (([40.0], True), ([float("nan")], False)):
+        trial = search.Claims(study, tmp_path).take(9)
+        assert trial is not None
+        monkeypatch.setattr(searcher, "_measure", lambda *_, values=values: values)
+        if given_away:
+            study._storage.set_trial_state_values(trial._trial_id, state=optuna.trial.TrialState.WAITING)
+            searcher._run(asked_for, study, trial)
+            assert study.trials[trial.number].state.name == "WAITING"
+        else:
+            with pytest.raises(ValueError, match="nan"):
+                searcher._run(asked_for, study, trial)
 
 
 def test_no_trial_is_begun_when_time_is_up_and_the_report_says_so(tmp_path: Path) -> None:
