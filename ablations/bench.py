@@ -55,7 +55,6 @@ def measure(
 
     threads = max(1, cores() // jobs)
     torch.set_num_threads(threads)
-    compute.keep_memory()  # as in stages
     cuda = torch.cuda.is_available()
     device = f"cuda: {torch.cuda.get_device_name()}" if cuda else "cpu"
     where = estimate.place(device, environment()["cpu"])
@@ -66,6 +65,7 @@ def measure(
             say(f"{entry['seconds_per_step']:.3g} s/step  {', '.join(rows)} (measured before)")
             found.append({**entry, "rows": rows, "kept": True})
             continue
+        compute.keep_memory(settings.compute.precision)  # as in stages
         (seconds,) = cost.measure([settings], steps)
         entry = {
             "step": digest,

@@ -115,7 +115,7 @@ def prepare(job: Job, threads: int, rank: int = 0) -> str:
     from fima import compute
 
     torch.set_num_threads(threads)
-    compute.keep_memory()
+    compute.keep_memory(job.stage.config.get("settings", {}).get("compute", {}).get("precision", "float32"))
     if not torch.cuda.is_available():
         return "cpu"
     first = job.slot * job.devices

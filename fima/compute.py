@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from fima.config import Compute
 
-M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -3, -4, -8  # of glibc's malloc.h
 PRECISION = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -84,14 +84,17 @@ def _without_statistics(part: nn.Module) -> Iterator[None]:
                 norm.num_batches_tracked.sub_(1)
 
 
-def keep_memory() -> bool:
+def keep_memory(precision: str = "float32") -> bool:
     """Have this process keep the memory that it frees, for its next step; alters no result.
 
     glibc gives large blocks back to the system at once and gets them anew, page by page, in every step: 60,000 page
-    faults and a sixth of the time of a step of the small encoder. The process of a large model grows by up to 15 %.
-    It is for the owner of a process to ask for, not for `FIMA` to do. Who sets glibc's MALLOC_* variables keeps them:
-    MALLOC_MMAP_THRESHOLD_=1048576 with torch's THP_MEM_ALLOC_ENABLE=1 takes a fifth off the process of a bfloat16 step
-    of I3D, for an eighth more time.
+    faults and a sixth of the time of a step of the small encoder. In float32 all is kept, and the process of a large
+    model grows by up to 15 %. Who asks for less than float32 is short of memory: blocks from 16 MiB, the first maps of
+    a large encoder, then go back all the same, or they would leave holes that nothing else fits into.
+    It is for the owner of a process to ask for, not for `FIMA` to do. Who sets glibc's MALLOC_* variables keeps them.
+
+    Args:
+        precision: of `config.Compute`.
 
     Returns:
         Whether it was done; False without glibc and beside such a variable.
@@ -99,7 +102,9 @@ def keep_memory() -> bool:
     if platform.libc_ver()[0] != "glibc" or any(name.startswith("MALLOC_") for name in os.environ):
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    return all([mallopt(M_MMAP_MAX, 0), mallopt(M_TRIM_THRESHOLD, 2**31 - 1), mallopt(M_ARENA_MAX, 1)])
+    large = 0 if precision == "float32" else 65536  # how many may be the system's; glibc's own number
+    options = {M_MMAP_MAX: large, M_MMAP_THRESHOLD: 2**24, M_TRIM_THRESHOLD: 2**31 - 1, M_ARENA_MAX: 1}
+    return all(mallopt(option, value) for option, value in options.items())
 
 
 def peak_memory(device: torch.device) -> int:

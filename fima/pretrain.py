@@ -242,13 +242,13 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=10, help="steps from one line of metrics to the next")
     parser.add_argument("--checkpoint-seconds", type=float, default=60, help="least time between checkpoints")
     arguments = parser.parse_args()
-    compute.keep_memory()
     try:
         tree = yaml.safe_load(arguments.settings.read_text())
         if not isinstance(tree, dict) or not isinstance(tree.get("data"), dict):
             raise ValueError("needs `data:` with the name of a data set, such as {name: ucf101, root: DIR}")
         data = Data.model_validate(tree.pop("data"))
         settings = Settings.model_validate(tree)
+        compute.keep_memory(settings.compute.precision)
         distributed.start()
         speaks = distributed.rank() == 0
         with Bar(

@@ -146,6 +146,8 @@ def alone(backbone: str, precision: str, recompute: bool, published: str) -> Non
     """In a process of its own: two steps of all losses; prints the process's peak in GB (Linux)."""
     torch.set_num_threads(1)
     settings = chosen(backbone, "full", compute={"precision": precision, "recompute": recompute})
+    if not published:
+        compute.keep_memory(precision)  # as in stages
     step = stepper(settings, VIDEOS[backbone])
     if published:
         from published import step as published_step
@@ -168,7 +170,7 @@ def alone(backbone: str, precision: str, recompute: bool, published: str) -> Non
     ],
 )
 def test_peak_memory(benchmark: Any, backbone: str, how: str, published: Path | None) -> None:
-    """Whole processes, PyTorch included; `returned`: glibc gives large blocks back at once (`compute.keep_memory`)."""
+    """Whole processes, PyTorch included; `returned`: glibc is told by variables to give blocks from 1 MiB back."""
     if how == "published" and published is None:
         pytest.skip("needs --published DIR")
     precision = "bfloat16" if "bfloat16" in how else "float32"
