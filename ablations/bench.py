@@ -88,7 +88,7 @@ def distinct(names: Sequence[str], profile: str, overrides: Sequence[str]) -> di
 
     Reference rows that are pre-trained, with other videos' motion as keys, are among them.
     """
-    paths = spec.study_files() if not names or list(names) == ["all"] else [spec.find_study(name) for name in names]
+    paths = spec.find_studies(names)
     chosen = spec.load_profile(profile)
     found: dict[str, tuple[Settings, list[str]]] = {}
     for path in paths:

@@ -700,7 +700,7 @@ def _plan(
     from ablations import spec
 
     names, overrides = spec.told_apart(words or [])
-    paths = spec.study_files() if not names or names == ["all"] else [spec.find_study(name) for name in names]
+    paths = spec.find_studies(names)
     if embedded and not names:
         paths += spec.embedded_studies()
     chosen = spec.apply_roots(spec.load_profile(profile), roots or [])

@@ -10,13 +10,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ablations.plan import DAY
 from ablations.table import Cell, Column
 
 if TYPE_CHECKING:
     from ablations.plan import PlannedRow
     from ablations.results import Results
 
-DAY = 86_400.0  # seconds
 BRIEF = 0.01 * DAY  # longest pre-training whose time is given in seconds
 RELATIVE = "gpu_days/relative"
 ONE_MACHINE = "Seeds of which both pre-trainings ran on machines of one kind, threads included."

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ablations import spec
+from ablations.plan import DAY
 from ablations.render import number
 
 if TYPE_CHECKING:
     from fima.config import Settings
     from fima.datasets import Data
 
-DAY = 86_400.0  # seconds
 TRAIN = {"ucf101": 9_537}  # videos of split 1, for days without the data at hand
 
 
@@ -35,7 +35,7 @@ def rows(names: Sequence[str], profile: str, overrides: Sequence[str], measure: 
     """
     from fima import cost
 
-    paths = spec.study_files() if not names or list(names) == ["all"] else [spec.find_study(name) for name in names]
+    paths = spec.find_studies(names)
     chosen = spec.load_profile(profile)
     found: list[dict[str, Any]] = []
     counted: dict[str, dict[str, float]] = {}

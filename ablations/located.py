@@ -24,6 +24,30 @@ def guess(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {close[0]}?" if close else ""
 
 
+def find_file(name: str, kind: str, known: Sequence[Path]) -> Path:
+    """A file by path, or one of the repository's by the end of its path, ".yaml" or not.
+
+    Args:
+        name: x, x.yaml, studies/x, ...
+        kind: what it is, as an error calls it.
+        known: the repository's.
+
+    Raises:
+        SpecError: no such file; those that exist.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    parts = Path(name if path.suffix == ".yaml" else f"{name}.yaml").parts
+    for file in known:
+        if file.parts[-len(parts) :] == parts:
+            return file
+    stems = [file.stem for file in known]
+    beside = [file.name for file in path.parent.glob("*.yaml")] if len(path.parts) > 1 else []
+    hint = guess(path.stem, stems) or guess(path.name, beside)
+    raise SpecError(f"{name}: no such {kind}; there are {', '.join(stems)}.{hint}")
+
+
 @dataclass(frozen=True)
 class Node:
     """A value of a YAML file: a scalar, a list of nodes or a mapping of nodes.

@@ -15,6 +15,7 @@ from ablations.dotted import Layer, defaults_of, flatten, problems
 from ablations.located import (
     Node,
     SpecError,
+    find_file,
     flag_of,
     guess,
     items_of,
@@ -133,18 +134,16 @@ def find_study(name: str) -> Path:
     Raises:
         SpecError: no such file; the studies that exist.
     """
-    path = Path(name)
-    if path.is_file():
-        return path
-    known = [file.stem for file in study_files()]
-    if path.stem in known and len(path.parts) <= 2:
-        return STUDIES / f"{path.stem}.yaml"
-    others = {file.stem: file for file in embedded_studies()}
-    if name in others:
-        return others[name]
-    beside = [file.name for file in path.parent.glob("*.yaml")] if len(path.parts) > 1 else []
-    hint = guess(path.stem, [*known, *others]) or guess(path.name, beside)
-    raise SpecError(f"{name}: no such study; there are {', '.join([*known, *others])}.{hint}")
+    return find_file(name, "study", [*study_files(), *embedded_studies()])
+
+
+def find_studies(names: Sequence[str]) -> list[Path]:
+    """Studies by path or name; none, or `all`: those of the paper's tables.
+
+    Raises:
+        SpecError: no such file; the studies that exist.
+    """
+    return [find_study(name) for name in names] if list(names) not in ([], ["all"]) else study_files()
 
 
 def load_study(path: Path | str) -> Study:

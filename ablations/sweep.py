@@ -16,7 +16,7 @@ from ablations.dotted import defaults_of, fields, flatten, problems
 from ablations.located import (
     Node,
     SpecError,
-    guess,
+    find_file,
     items_of,
     keys_of,
     name_of,
@@ -177,13 +177,7 @@ def find_sweep(name: str) -> Path:
     Raises:
         SpecError: no such file; the sweeps that exist.
     """
-    path = Path(name)
-    if path.is_file():
-        return path
-    known = {file.stem: file for file in sweep_files()}
-    if path.stem in known and len(path.parts) <= 3:
-        return known[path.stem]
-    raise SpecError(f"{name}: no such sweep; there are {', '.join(known)}.{guess(path.stem, known)}")
+    return find_file(name, "sweep", sweep_files())
 
 
 def load_sweep(path: Path | str) -> Sweep:

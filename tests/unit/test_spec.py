@@ -150,6 +150,13 @@ def test_a_missing_study_or_profile_names_those_that_exist(tmp_path: Path) -> No
     with pytest.raises(SpecError, match=r"no profile demmo; there are debug, demo.*Did you mean demo\?"):
         spec.load_profile("demmo")
     assert spec.find_study("table3d_beta") == spec.find_study("studies/table3d_beta")
+    assert spec.find_study("embedded/bias.yaml") == spec.find_study("bias")
+    with pytest.raises(SpecError, match=r"^mine/table3d_beta\.yaml: no such study"):
+        spec.find_study("mine/table3d_beta.yaml")
+    with pytest.raises(SpecError, match=r"^: no such study"):
+        spec.find_study("")
+    with pytest.raises(SpecError, match=r"no such sweep; there are beta_threshold.*Did you mean losses\?"):
+        sweep.find_sweep("sweeps/loses.yaml")
 
 
 def test_numbers_and_words_are_read_as_yaml_1_2() -> None:
