@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
-from pydantic import ValidationError
 
 if TYPE_CHECKING:
     from ablations.plan import Plan
@@ -733,6 +732,8 @@ def _stop(message: str, code: int) -> NoReturn:
 
 def _wrong_words(error: typer.TyperException) -> str:
     """What a command line holds that no command takes, with the value (typer leaves it out) and where to look."""
+    from pydantic import ValidationError  # a tenth of the time of --help
+
     cause, where = error.__cause__, getattr(error, "ctx", None)
     given = cause.errors()[0]["input"] if isinstance(cause, ValidationError) else None
     said = error.format_message().rstrip(".") + (f", got {given}" if given is not None else "")
