@@ -267,7 +267,7 @@ def sweep(
     reports: Reports = Path("reports"),
     track: Track = True,
 ) -> None:
-    """Search settings beyond the paper's grid (Optuna), judged on a part of train; test is read once, in the end.
+    """Search settings beyond the paper's grid (Optuna), judged on a part of train; test is read in the end.
 
     Stop it at any time: the same command goes on; no trial is lost or repeated.
     The same command elsewhere, with the same --storage, joins.

@@ -115,14 +115,14 @@ class _Conduct:
         tracker = self._tracker() if self.asked.track else None
         failed = False
         try:
-            outcome = sweeping.run(self.search, self.study, self.asked.jobs, self.console)
-            for line in outcome.lines():
-                self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+            outcome = self._search()
             failed = bool(outcome.failed)
             table: Table | None = None
             chosen = self._final_plan()
             if chosen is not None:
-                if self.asked.final:
+                if self.asked.final and outcome.left and self.sweep.trials != 0:
+                    self.console.print(f"test waits for the {outcome.left} trials that are left", highlight=False)
+                elif self.asked.final:
                     failed |= self._test(chosen)
                 table = reporting.build(chosen, self.store, self._command())[0]
             found = findings.gather(
@@ -141,6 +141,15 @@ class _Conduct:
         self.echo(f"{self.folder}/ holds {' '.join(sorted(path.name for path in paths if path.parent == self.folder))}")
         self._promote(found)
         return not failed
+
+    def _search(self) -> sweeping.Outcome:
+        """Run what trials there are to be; with `--trials 0` none, not even one that was begun."""
+        if self.sweep.trials == 0:
+            return sweeping.state(self.study, self.search.trials)
+        outcome = sweeping.run(self.search, self.study, self.asked.jobs, self.console)
+        for line in outcome.lines():
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        return outcome
 
     def _command(self) -> str:
         """What makes this report, in its shortest form."""

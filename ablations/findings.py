@@ -226,7 +226,7 @@ def facts(found: Findings) -> list[tuple[str, str]]:
         ("scale", scale + profile.scale.removeprefix("reduced: ")),
         ("objective", " and ".join(f"{o.direction} {o.metric}" for o in sweep.objectives)),
         ("judged on", f"{found.data}: 1/{sweep.held_out} of the groups of train, on which no trial is trained; test is "
-                      "read once, for the last table"),
+                      "read when no trial is left, for the last table"),
         ("seeds of a trial", ", ".join(map(str, sweep.seeds))),
         ("trials", ", ".join(counts)),
         ("sampler", f"{sweep.sampler.name}, seed {sweep.sampler.seed}"),

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ablations.store import alive, read_json, write_json
+from ablations.store import birth, read_json, same, write_json
 
 Entry = dict[str, Any]
 
@@ -26,7 +26,8 @@ class Ledger:
         """Put down what this process is about; `owner` says that it is still at it."""
         for key, entry in own.items():
             before = self.invocations.get(key, {})
-            owner = {"pid": os.getpid(), "host": socket.gethostname()} if running else None
+            pid = os.getpid()
+            owner = {"pid": pid, "born": birth(pid), "host": socket.gethostname()} if running else None
             files = entry["files"] or before.get("files", {})
             command = entry["command"] or before.get("command")
             self.invocations[key] = {**entry, "files": files, "command": command, "owner": owner}
@@ -38,4 +39,6 @@ class Ledger:
 
 def owned(owner: Mapping[str, Any] | None) -> bool:
     """Whether the process that an invocation belongs to still runs. One of another machine is taken not to."""
-    return owner is not None and owner["host"] == socket.gethostname() and alive(owner["pid"])
+    if owner is None or owner["host"] != socket.gethostname():
+        return False
+    return same(owner["pid"], owner.get("born"))

@@ -112,7 +112,7 @@ def draw(
         ValueError: a run is unfinished, or sizes differ.
     """
     from fima.figures import gallery
-    from fima.figures.stage import load_all
+    from fima.figures.stage import load_all, told_apart
 
     stages = load_all([run.folder for run in runs])
     labels = [run.label or stage.label for run, stage in zip(runs, stages, strict=True)]
@@ -120,6 +120,7 @@ def draw(
         replace(stage, label=label if labels.count(label) == 1 else stage.label, data=data or stages[0].data)
         for stage, label in zip(stages, labels, strict=True)
     ]
+    told_apart(stages)
     for picture in gallery.draw(stages, names or list(gallery.FIGURES), gallery.Choice(videos=count, seed=seed)):
         yield picture.save(out)[0], picture
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ablations.located import SpecError, display
+from ablations.resolve import parse_overrides
 from ablations.store import replace_file
 from ablations.study import load_study
 
@@ -25,11 +26,19 @@ def promote(found: Findings, path: Path, commit: str) -> list[str]:
         The labels of the new rows; none where they are there already.
 
     Raises:
-        SpecError: the study has settings under its rows that the sweep has not, or rows that text cannot be added to.
+        SpecError: the study has settings under its rows that the sweep has not, rows that text cannot be added to, or
+            the sweep ran with an override that a row cannot say.
     """
-    study = load_study(path)
+    study, over = load_study(path), parse_overrides(found.overrides).settings
+    for name, node in over.items():
+        if name in found.profile.rule:  # rows are multiplied by it, overrides are not
+            raise SpecError(
+                f"{node.where}: profile {found.profile.profile} scales {name} of rows by {found.profile.rule[name]}, "
+                "and an override it leaves alone: a row would not be what was found; put it into the sweep's base"
+            )
     for name in study.base:
-        if name not in found.sweep.space.base and all(name not in trial.point for trial in found.best):
+        known = name in found.sweep.space.base or name in over
+        if not known and any(name not in trial.point for trial in found.best):
             raise SpecError(
                 f"{study.base[name].where}: the study's base sets {name}, which sweep {found.sweep.sweep} left as it "
                 "is: a row would not be what was found; promote into a study without it"
@@ -55,7 +64,8 @@ def label(found: Findings, trial: Found) -> str:
 
 def _lines(found: Findings, trial: Found, study: Study, commit: str) -> tuple[str, str]:
     """(comment, row) without indentation."""
-    layer = {**found.sweep.space.base, **found.sweep.space.layer(trial.point, "")}
+    over = parse_overrides(found.overrides).settings
+    layer = {**found.sweep.space.base, **found.sweep.space.layer(trial.point, ""), **over}
     values: Mapping[str, Any] = {name: node.plain() for name, node in layer.items()}
     changed = {n: v for n, v in values.items() if n not in study.base or study.base[n].plain() != v}
     told = " and ".join(f"{o.metric} {v:.4g}" for o, v in zip(found.sweep.objectives, trial.values, strict=True))
@@ -63,6 +73,8 @@ def _lines(found: Findings, trial: Found, study: Study, commit: str) -> tuple[st
         f"# best of {found.count('complete')} complete trials of sweep {found.sweep.sweep}, profile "
         f"{found.profile.profile}: {told} on 1/{found.sweep.held_out} of train; commit {commit or 'unknown'}"
     )
+    if found.overrides:
+        comment += f"; overrides {' '.join(found.overrides)}"
     row = json.dumps({"label": label(found, trial), "set": changed}, ensure_ascii=False)
     return comment, f"- {row}"
 

@@ -32,7 +32,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ablations.sqlite import made_whole
-from ablations.store import alive
+from ablations.store import birth, same
 from ablations.sweep import Sampler
 
 if TYPE_CHECKING:
@@ -128,12 +128,14 @@ def begin(study: Study, points: Mapping[str, Point], sweep: Sweep) -> int:
     if sweep.sampler.name != "grid":
         assert sweep.trials is not None  # load_sweep sees to it
         return sweep.trials
-    cells = sweep.space.cells()
-    there = {_key(known_parameters(trial)) for trial in study.get_trials(deepcopy=False)}
-    for cell in cells[: sweep.trials]:
-        if _key(cell) not in there:
+    cells = {_key(cell): cell for cell in sweep.space.cells()[: sweep.trials]}
+    there = [t for t in study.get_trials(deepcopy=False) if "retry_of" not in t.user_attrs]
+    points_there = [_key(known_parameters(trial)) for trial in there]
+    for key, cell in cells.items():
+        if key not in points_there:
             study.enqueue_trial(dict(cell))
-    return len(cells[: sweep.trials])
+    # Points between the cells, and cells that another sampler drew twice, take no cell's place.
+    return len(cells) + len(there) - len(cells.keys() & set(points_there))
 
 
 def target(study: Study, trials: int) -> int:
@@ -323,7 +325,9 @@ class Claims:
 
     def beat(self, trial: Trial) -> None:
         """Say that this process is at it."""
-        trial.set_user_attr("worker", {"host": socket.gethostname(), "pid": os.getpid(), "beat": time.time()})
+        pid = os.getpid()
+        worker = {"host": socket.gethostname(), "pid": pid, "born": birth(pid), "beat": time.time()}
+        trial.set_user_attr("worker", worker)
 
     @contextmanager
     def beating(self, trial: Trial) -> Iterator[None]:
@@ -359,5 +363,5 @@ def lives(trial: FrozenTrial) -> bool:
     if worker is None:  # asked for, not named yet: that takes no second
         return trial.datetime_start is not None and time.time() - trial.datetime_start.timestamp() < ASKED
     if worker["host"] == socket.gethostname():  # a machine that slept has old signs of what lives
-        return alive(worker["pid"])
+        return same(worker["pid"], worker.get("born"))
     return bool(time.time() - worker["beat"] < STALE)

@@ -275,6 +275,21 @@ def alive(pid: int) -> bool:
     return True
 
 
+def birth(pid: int) -> str | None:
+    """What tells a process from others that had its number before, or will after a restart; None: not known here."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]  # field 22, in ticks since boot
+    except OSError:
+        return None
+    return f"{boot}-{started}"
+
+
+def same(pid: int, born: str | None) -> bool:
+    """Whether a process of this machine still runs, and is the one of whom `birth` told `born`."""
+    return alive(pid) and (born is None or birth(pid) == born)
+
+
 def left_drafts(paths: Iterable[Path]) -> list[Path]:
     """Those that are old drafts of dead processes; a young one may be another machine's."""
     return [

@@ -31,6 +31,7 @@ from ablations.resolve import Resolved, resolve
 from ablations.space import Point, Space, space_of
 from ablations.study import COSTS, METRICS, OPTIONAL, STUDIES, TESTED, Row, Study, seeds_of
 from fima.config import Settings
+from fima.datasets import Data
 
 SWEEPS = STUDIES / "sweeps"
 KEYS = ("sweep", "title", "base", "space", "constraints", "objective", "sampler", "pruner", "seeds", "trials",
@@ -235,7 +236,7 @@ def check(sweep: Sweep, profile: Profile, overrides: Sequence[str]) -> None:
         if any(parameter.name == name for parameter in sweep.space.parameters):
             raise SpecError(f"override {name}: the sweep searches it; remove one")
     acts: set[str] = set()
-    sweep.resolved({}, profile, overrides)
+    _check_held_out(sweep.resolved({}, profile, overrides).data)
     for point in sweep.space.draws(LOOKS):
         active = _active(sweep, point, profile, overrides)
         for parameter in sweep.space.parameters:
@@ -245,6 +246,29 @@ def check(sweep: Sweep, profile: Profile, overrides: Sequence[str]) -> None:
         if parameter.name not in acts:
             raise SpecError(f"{parameter.where}: {parameter.name} changes nothing under these losses and settings; "
                             "remove it from space, or switch on in base what uses it")  # fmt: skip
+
+
+def _check_held_out(data: Mapping[str, Data]) -> None:
+    """That what is held out of a tested role is held out of pre-training too.
+
+    Raises:
+        SpecError: both take the same videos by different lists, whose parts do not agree.
+    """
+    seen = data["pretrain"]
+    for role in TESTED:
+        differs, tested = "", data[role]
+        if seen.name == tested.name == "embedded":
+            alike = [other.embedded.model_dump(exclude={"train", "test"}) for other in (seen, tested)]
+            differs = "embedded.train" * (alike[0] == alike[1] and seen.embedded.train != tested.embedded.train)
+        elif seen.name == tested.name:
+            differs = "fold" * (seen.fold != tested.fold)
+        elif "folder" in (seen.name, tested.name) and seen.root is not None:  # which lists whatever is there
+            differs = "name" * (seen.root == tested.root)
+        if differs:
+            raise SpecError(
+                f"data.pretrain and data.{role} hold the same videos and differ in {differs}: pre-training would see "
+                f"what the sweep holds out to judge on; give both the same {differs}"
+            )
 
 
 def _active(sweep: Sweep, point: Point, profile: Profile, overrides: Sequence[str]) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def run(search: Search, study: Study, jobs: int, console: Console) -> Outcome:
         finally:
             _end(processes)
         display.show(study.get_trials(deepcopy=False))
-    return _outcome(study, search.trials, time.monotonic() - began)
+    return state(study, search.trials, time.monotonic() - began)
 
 
 def _left(trials: Sequence[FrozenTrial], search: Search) -> bool:
@@ -143,16 +143,19 @@ def _end(processes: Mapping[int, SpawnProcess]) -> None:
         process.join()
 
 
-def _outcome(study: Study, trials: int, seconds: float) -> Outcome:
+def state(study: Study, trials: int, seconds: float = 0.0) -> Outcome:
+    """What has become of so many trials by now; one that failed and is tried again counts by what came of that."""
     found = Outcome(seconds=seconds)
-    for trial in study.get_trials(deepcopy=False):
+    there = study.get_trials(deepcopy=False)
+    again = {trial.user_attrs.get("retry_of") for trial in there}
+    for trial in there:
         if trial.state.name == "COMPLETE":
             found.complete += 1
         elif trial.state.name == "PRUNED":
             found.pruned += 1
-        elif trial.state.name == "FAIL":
+        elif trial.state.name == "FAIL" and trial.number not in again:
             found.failed[trial.number] = trial.user_attrs.get("error", "no reason was recorded")
-    found.left = max(0, trials - found.complete - found.pruned - len(found.failed))
+    found.left = max(0, trials - sum(trial.state.is_finished() for trial in there))
     return found
 
 

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -163,6 +163,7 @@ def invocations(plan: Plan, command: str | None = None) -> dict[str, Entry]:
     found: dict[str, Entry] = {}
     for study in dict.fromkeys(row.study.study for row in plan.rows):
         rows = [row for row in plan.rows if row.study.study == study]
+        beside = [reference for reference in plan.references if reference.study.study == study]
         seeds = sorted({seed for row in rows for seed in row.pretrain})
         identity = [study, plan.profile.profile, list(plan.overrides), seeds]
         digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]
@@ -171,6 +172,9 @@ def invocations(plan: Plan, command: str | None = None) -> dict[str, Entry]:
             for uids in row.stages.values():
                 for uid in uids:
                     labels.setdefault(uid, []).append(row.row.label)
+        for reference in beside:
+            for uid in _with_needs(plan, [cell.uid for cells in reference.cells.values() for cell in cells.values()]):
+                labels.setdefault(uid, []).append(reference.label)
         found[f"{study}-{plan.profile.profile}-{digest}"] = {
             "study": study,
             "title": rows[0].study.title,
@@ -184,6 +188,14 @@ def invocations(plan: Plan, command: str | None = None) -> dict[str, Entry]:
             "files": {},
         }
     return found
+
+
+def _with_needs(plan: Plan, uids: Iterable[str]) -> list[str]:
+    """Stages after those that they need, each once."""
+    found: dict[str, None] = {}
+    for uid in uids:
+        found |= dict.fromkeys([*_with_needs(plan, plan.stages[uid].needs), uid])
+    return list(found)
 
 
 def reason(error: Exception) -> str:

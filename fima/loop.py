@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import hashlib
 import inspect
 import json
 import math
@@ -121,6 +123,26 @@ def made_of(settings: State, optim: Optim, seed: int, data: str) -> State:
         "seed": seed,
         "data": data,
     }
+
+
+def whole(text: str) -> int:
+    """A number of a command line, 1 at least (a `type` of argparse).
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 up, got {text}")
+    return int(text)
+
+
+def weights_of(network: nn.Module) -> str:
+    """12 hexadecimal digits over a network's kind, parameters and buffers."""
+    digest = hashlib.sha256(type(network).__name__.encode())
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:12]
 
 
 def check_same(made: State, steps: int, state: State, checkpoint: Path) -> None:

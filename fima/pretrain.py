@@ -239,7 +239,7 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="processes that read videos ahead")
-    parser.add_argument("--every", type=int, default=10, help="steps from one line of metrics to the next")
+    parser.add_argument("--every", type=loop.whole, default=10, help="steps from one line of metrics to the next")
     parser.add_argument("--checkpoint-seconds", type=float, default=60, help="least time between checkpoints")
     arguments = parser.parse_args()
     try:
@@ -273,7 +273,8 @@ def main() -> None:
             )  # fmt: skip
     except ValidationError as error:
         found = error.errors(include_url=False)[0]
-        raise SystemExit(f"{arguments.settings}: {'.'.join(map(str, found['loc']))}: {found['msg']}") from error
+        where = ["data"] * (error.title == Data.__name__) + [str(part) for part in found["loc"]]
+        raise SystemExit(f"{arguments.settings}: {'.'.join(where)}: {found['msg']}") from error
     except (OSError, ValueError, FloatingPointError, yaml.YAMLError) as error:
         raise SystemExit(f"{arguments.settings}: {' '.join(str(error).split())}") from error
     finally:

@@ -5,9 +5,9 @@ The probe is fitted on training clips as they are; only what it is tested on cha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -177,6 +177,12 @@ def background(
             "and data.embedded.background_class_correlation=0"
         )
 
+    if data.held_out is not None:
+        raise ValueError(
+            f"backgrounds are swapped in the test videos, which data.held_out {data.held_out} leaves unread; "
+            "take data.held_out=null"
+        )
+
     def rendered(**changes: Any) -> Data:
         return data.model_copy(update={"embedded": data.embedded.model_copy(update=changes)})
 
@@ -187,7 +193,8 @@ def background(
     fair = probe(encode(backbone, settings, data, "train", count), {"plain": plain}, seed)
     tests = {"unrelated": plain, "swapped": swapped}
     biased = probe(encode(backbone, settings, telling, "train", count), tests, seed)
-    labels, told = swapped.labels, told_class(swapped)
+    _, every, _ = usable(lying.model_copy(update={"limit": None}), "test", settings.clip, labelled=True)
+    labels, told = swapped.labels, told_class(swapped, every)
     top1 = {name: _percent(predicted == labels) for name, predicted in {**fair, **biased}.items()}
     lured = _percent(biased["swapped"][told != labels] == told[told != labels])
     right = {name: (predicted == labels).tolist() for name, predicted in {**fair, **biased}.items()}
@@ -200,10 +207,14 @@ def background(
     }
 
 
-def told_class(test: Encoded) -> NDArray[np.int64]:
-    """[N] the class that a test video's background tells at full correlation: the one after its first stage's."""
-    labels = test.labels.tolist()
-    first = {record.path: label for record, label in zip(test.records[::-1], labels[::-1], strict=True)}  # time's order
+def told_class(test: Encoded, every: Sequence[Record]) -> NDArray[np.int64]:
+    """[N] the class that a test video's background tells at full correlation: the one after its first stage's.
+
+    Args:
+        test: videos, or as many as a limit leaves.
+        every: all of the split, in time's order: a limit may leave a second stage without the first.
+    """
+    first = {record.path: cast(int, record.label) for record in reversed(every)}
     return np.array([(first[record.path] + 1) % len(CLASSES) for record in test.records], np.int64)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -103,19 +103,21 @@ def run(
         on_progress: called with (step, steps, metrics).
 
     Returns:
-        top1 in percent, predictions, numbers of videos, as plain JSON data.
+        top1 in percent, predictions, numbers of videos, protocol, as plain JSON data.
 
     Raises:
-        ValueError: data and settings do not fit.
+        ValueError: data and settings do not fit, or the folder is of another run.
         FloatingPointError: the loss is not finite.
     """
     device = distributed.start()
+    encoder = loop.weights_of(backbone)
     torch.manual_seed(seed)
     dataset, train, problems = usable(data, "train", settings.clip, labelled=True)
     _, test, bad = usable(data, "test", settings.clip, labelled=True)
     optim = recipe.optim
     if optim.batch > len(train):  # a small labelled set is trained in one batch an epoch
         optim = optim.model_copy(update={"batch": len(train)})
+        recipe = replace(recipe, optim=optim)
     steps = loop.total_steps(optim, len(train))
     model = Classifier(compute.placed(backbone, settings.compute, device), len(dataset.classes), recipe).to(device)
     optimizer = loop.build_optimizer(optim, [p for p in model.parameters() if p.requires_grad])
@@ -123,7 +125,7 @@ def run(
     journal = loop.Journal(folder, every, checkpoint_seconds, on_progress)
     seen = {name: part for name, part in settings.active().items() if name in SEEN}
     how = {name: getattr(recipe, name) for name in ("clips", "dropout", "normalise", "frozen", "augmented")}
-    made = loop.made_of({**seen, **how}, optim, seed, fingerprint(data))
+    made = loop.made_of({**seen, **how, "encoder": encoder}, optim, seed, fingerprint(data))
     start, spent = 0, 0.0
     state = journal.restore()
     if state is not None:
@@ -194,5 +196,6 @@ def run(
         **copy_of(dataset, problems + bad),
         "predictions": predicted,
         "per_video": per_video({"top1": hits}, [record.group for record in test]),
+        "protocol": recipe.words,
         "seconds": spent + time.monotonic() - began,
     }

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from fima import augment, compute, distributed, loop, views
 from fima.config import Settings
-from fima.datasets import Data, Problems, Record, copy_of, usable
+from fima.datasets import Data, Problems, Record, copy_of, fingerprint, usable
 from fima.loop import Progress
 from fima.model import pooled
 
@@ -68,9 +69,9 @@ def read(folder: Path) -> Features:
     """
     path = folder / FILE
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             return Features(**{name: file[name] for name in Features.__dataclass_fields__})
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         what = "is not there" if isinstance(error, FileNotFoundError) else "cannot be read: it is damaged"
         raise ValueError(f"{path}: {what}; delete its folder to extract again") from error
 
@@ -125,6 +126,9 @@ def extract(
 
     Returns:
         Numbers of videos, what was broken, seconds, as plain JSON data.
+
+    Raises:
+        ValueError: the folder has half of the features of another encoder, of other videos or other clips.
     """
     device = distributed.start()
     backbone = compute.placed(backbone, settings.compute, device).eval()
@@ -135,7 +139,17 @@ def extract(
         problems += bad
     records = splits["train"] + splits["test"]
     journal = loop.Journal(folder, 1, checkpoint_seconds)
+    active = settings.active()
+    made = {
+        **{name: active[name] for name in ("clip", "backbone", "compute")},
+        "augment": {name: active["augment"].get(name) for name in ("size", "difference")},
+        "clips": count,
+        "data": fingerprint(data),
+        "encoder": loop.weights_of(backbone),
+    }
     state = journal.restore()
+    if state is not None:
+        loop.check_same(made, len(records), state, journal.checkpoint)
     encoded: list[Tensor] = [] if state is None else [state["features"]]
     done, spent = (0, 0.0) if state is None else (state["step"], state["seconds"])
     footage = views.Footage(data)
@@ -143,7 +157,7 @@ def extract(
     began = time.monotonic()
 
     def snapshot() -> loop.State:
-        return {"features": torch.cat(encoded), "seconds": spent + time.monotonic() - began}
+        return {"features": torch.cat(encoded), "made": made, "seconds": spent + time.monotonic() - began}
 
     for samples in views.batches(uniform, chunks(len(records), done), footage, workers):
         encoded.append(uniform_features(backbone, samples, footage, settings, device).cpu())

@@ -29,4 +29,4 @@ def run(
         finetune.optim, finetune.clips, finetune.dropout, normalise=False, frozen=False, augmented=finetune.augment
     )
     result = classifier.run(backbone, settings, recipe, data, seed, folder, workers=workers, on_progress=on_progress)
-    return {**result, "protocol": f"fine-tuning by {recipe.words}"}
+    return {**result, "protocol": f"fine-tuning by {result['protocol']}"}

@@ -73,7 +73,7 @@ def sgd(
     """The paper's probe: frozen encoder in eval mode, augmented clips, SGD, 10 clips averaged (appendix A.4)."""
     recipe = classifier.Recipe(linear.optim, linear.clips, 0.0, linear.normalise, frozen=True, augmented=True)
     result = classifier.run(backbone, settings, recipe, data, seed, folder, workers=workers, on_progress=on_progress)
-    return {**result, "protocol": f"linear probe by {recipe.words}"}
+    return {**result, "protocol": f"linear probe by {result['protocol']}"}
 
 
 def _choose(features: Features, seed: int) -> tuple[float, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fima.figures.gallery import FIGURES, Choice, draw
 from fima.figures.stage import load_all
+from fima.loop import whole
 
 
 def main() -> None:
@@ -18,9 +19,9 @@ def main() -> None:
     parser.add_argument("stages", type=Path, nargs="+", help="folders with config.json, result.json, checkpoint.pt")
     parser.add_argument("--out", type=Path, required=True, help="folder of the pictures")
     parser.add_argument("--only", choices=FIGURES, nargs="+", default=list(FIGURES), metavar="FIGURE")
-    parser.add_argument("--videos", type=int, default=50, help="test videos that numbers are averaged over")
-    parser.add_argument("--clips", type=int, default=10, help="clips of a video for similarity and tsne")
-    parser.add_argument("--classes", type=int, default=20, help="classes of tsne")
+    parser.add_argument("--videos", type=whole, default=50, help="test videos that numbers are averaged over")
+    parser.add_argument("--clips", type=whole, default=10, help="clips of a video for similarity and tsne")
+    parser.add_argument("--classes", type=whole, default=20, help="classes of tsne")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--statistics", choices=["own", "running"], default="own", help="of BatchNorm on motion clips")
     arguments = parser.parse_args()

@@ -155,10 +155,28 @@ def load_all(folders: Sequence[Path], statistics: Statistics = "own") -> list[St
                 f"cannot stand beside those of {first.folder}: {one[0]}, {one[1]}, {one[2]}"
             )
     labels = [stage.label for stage in stages]
-    return [
+    stages = [
         stage if labels.count(stage.label) == 1 else replace(stage, label=f"{stage.label} ({_short(stage.folder)})")
         for stage in stages
     ]
+    told_apart(stages)
+    return stages
+
+
+def told_apart(stages: Sequence[Stage]) -> None:
+    """That no two have one label, by which figures know them.
+
+    Raises:
+        ValueError: two have.
+    """
+    by_label: dict[str, Path] = {}
+    for stage in stages:
+        if stage.label in by_label:
+            raise ValueError(
+                f"{stage.folder}: is called {stage.label!r} in figures, as {by_label[stage.label]} is; "
+                "name each folder once, and folders of different names"
+            )
+        by_label[stage.label] = stage.folder
 
 
 def _short(folder: Path) -> str:

@@ -94,6 +94,29 @@ def extracted(folder: Path, watch: Any = None) -> features.Features:
     return features.read(folder)
 
 
+def test_a_folder_of_another_encoder_is_refused(tmp_path: Path) -> None:
+    def stop(done: int, videos: int, values: dict[str, float]) -> None:
+        if done >= 16:
+            raise KeyboardInterrupt
+
+    other = encoder()
+    with torch.no_grad():
+        next(other.parameters()).add_(1e-3)
+    probed(tmp_path / "probe", encoder())
+    with pytest.raises(ValueError, match=r"checkpoint\.pt: is of a run with encoder "):
+        probed(tmp_path / "probe", other)
+    with pytest.raises(KeyboardInterrupt):
+        extracted(tmp_path / "features", stop)
+    for backbone, clips, what in ((other, 2, "encoder"), (encoder(), 3, "clips")):
+        with pytest.raises(ValueError, match=rf"checkpoint\.pt: is of a run with {what} "):
+            features.extract(backbone, SETTINGS, DATA, clips, tmp_path / "features")
+
+
+def test_a_batch_larger_than_the_set_is_told_as_it_was_used(tmp_path: Path) -> None:
+    told = tuned(tmp_path, batch=99, steps=1)["protocol"]
+    assert told == "fine-tuning by SGD 1 steps, batch 24, lr 0.01, 2 clips averaged"
+
+
 def test_features_are_those_of_each_clip_alone(tmp_path: Path) -> None:
     found = extracted(tmp_path)
     assert found.train.shape == (24, 2, 128)

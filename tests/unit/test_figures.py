@@ -118,6 +118,9 @@ def test_models_side_by_side_have_names_of_their_own_and_one_size(folder: Path, 
     drawn = load_all([chance, folder])
     assert [(s.label, s.grid) for s in drawn] == [("random encoder", GRID), ("VV + Pix + Fra", GRID)]
     larger = put(tmp_path / "larger", {**SMALL, "augment": {"size": 48}})
+    namesake = put(tmp_path / "elsewhere" / folder.name, seed=2)
+    with pytest.raises(ValueError, match=r"^\S*: is called 'VV \+ Pix \+ Fra \(s0-aaaa\)' in figures, as \S* is; "):
+        load_all([folder, namesake])
     with pytest.raises(ValueError, match=r"larger: views of 48 pixels, 8 frames and feature maps \(2, 6, 6\) cannot"):
         load_all([folder, larger])
 

@@ -301,6 +301,7 @@ def test_two_processes_train_one_model(tmp_path: Path) -> None:
     [
         ("data: {name: embedded}\nforeground: {betta: 1}\n", "foreground.betta"),
         ("data: {name: embedded}\noptim: {lr: fast}\n", "optim.lr"),
+        ("data: {nmae: embedded}\n", "data.n"),
         ("losses: [vv]\n", "needs `data:`"),
         ("data: {name: ucf101}\n", "--data-root"),
         ("data: [\n", "expected"),

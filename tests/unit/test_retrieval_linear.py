@@ -99,9 +99,13 @@ def test_one_class_is_refused() -> None:
 def test_missing_and_damaged_features_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"features\.npz: is not there"):
         features.read(tmp_path)
-    (tmp_path / "features.npz").write_bytes(b"junk")
-    with pytest.raises(ValueError, match=r"features\.npz: cannot be read"):
-        features.read(tmp_path)
+    np.savez(tmp_path / "features.npz", **{name: np.zeros(9) for name in features.Features.__dataclass_fields__})
+    whole = (tmp_path / "features.npz").read_bytes()
+    flipped = whole.replace(bytes(40), b"\1" + bytes(39), 1)
+    for damaged in (b"junk", b"", whole[: len(whole) // 2], flipped):
+        (tmp_path / "features.npz").write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"features\.npz: cannot be read"):
+            features.read(tmp_path)
 
 
 def test_per_video_counts_by_group() -> None:

@@ -141,6 +141,26 @@ def test_a_grid_tries_each_cell_once_and_no_more(tmp_path: Path, url: str) -> No
     assert serial(study, found, tmp_path, len(cells)) == [dict(cell) for cell in cells]
 
 
+def test_a_grid_is_whole_whatever_was_tried_before(tmp_path: Path) -> None:
+    """Points between its cells, and cells that another sampler drew twice, take no cell's place."""
+    text = BASE.replace("{float: [0.1, 0.9]}", "{choices: [0.2, 0.4]}").replace("trials: 12", "sampler: {name: grid}")
+    found = load(tmp_path, text)
+    study = open_study(f"journal:{tmp_path}/a", found)
+    cell = dict(found.space.cells()[3])
+    for _ in range(2):
+        study.enqueue_trial(cell)
+    study.enqueue_trial({**cell, "decoder.heads": 5, "decoder.width": 512})  # no cell: 512 % 5
+    for _ in range(3):
+        trial = study.ask()
+        study.tell(trial, quality(search.known_parameters(trial.storage.get_trial(trial._trial_id))))
+    number = search.begin(study, {}, found)
+    assert number == 12 + 2 == search.begin(study, {}, found)
+    serial(study, found, tmp_path, search.target(study, number))
+    tried = [search.known_parameters(trial) for trial in study.get_trials()]
+    assert len(tried) == 14
+    assert all(dict(one) in tried for one in found.space.cells())
+
+
 def test_rows_of_the_paper_come_first_and_once(tmp_path: Path, url: str) -> None:
     found = load(tmp_path)
     row = {"foreground.beta": 0.5, "decoder.width": 512, "decoder.heads": 4}
@@ -184,6 +204,10 @@ def test_a_kill_between_two_parameters_keeps_the_point(tmp_path: Path) -> None:
     assert serial(study, found, tmp_path, 3) == whole
 
 
+def trial_with(worker: dict[str, Any]) -> optuna.trial.FrozenTrial:
+    return optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs={"worker": worker})
+
+
 def test_the_living_are_left_alone_and_the_silent_taken_for_dead(tmp_path: Path, url: str) -> None:
     found = load(tmp_path)
     study = open_study(url, found)
@@ -194,6 +218,10 @@ def test_the_living_are_left_alone_and_the_silent_taken_for_dead(tmp_path: Path,
     worker = trial.user_attrs["worker"]
     trial.set_user_attr("worker", {**worker, "beat": time.time() - search.STALE - 1})  # as of a laptop that slept
     assert claims.free() == 0
+    given_again = {**worker, "born": "another boot-1"}  # the number of a dead process, after a restart of the machine
+    assert search.lives(trial_with(worker))
+    assert search.lives(trial_with({name: value for name, value in worker.items() if name != "born"}))
+    assert not search.lives(trial_with(given_again)) or worker["born"] is None
     for host, age, free in (("elsewhere", 10, 0), ("elsewhere", search.STALE + 1, 1)):
         trial.set_user_attr("worker", {"host": host, "pid": 1, "beat": time.time() - age})
         assert claims.free() == free

@@ -161,6 +161,14 @@ def test_what_only_a_profile_shows_is_one_line_too(tmp_path: Path, monkeypatch: 
     assert "exclude it by a constraint" in complaint("constraints: [decoder.width % decoder.heads == 0]\n", "")
     assert complaint("[vv, pix]", "[vv]").startswith("x.yaml:5: foreground.beta changes nothing")
     assert "the sweep searches it" in complaint("", "", ("foreground.beta=0.3",))
+    shared = "the same videos and differ in embedded.train: pre-training would see what the sweep holds out"
+    assert shared in complaint("", "", ("data.pretrain.embedded.train=480",))
+    ucf = ("data.name=ucf101", "data.root=/videos")
+    assert "data.pretrain and data.ucf101 hold the same videos and differ in fold" in complaint(
+        "", "", (*ucf, "data.pretrain.fold=2")
+    )
+    assert "differ in name" in complaint("", "", (*ucf, "data.pretrain.name=folder"))
+    sweep.check(load(tmp_path, SWEEP), demo, ("data.pretrain.embedded.train=480", "data.pretrain.embedded.seed=9"))
     assert "no whole number; take a multiple of 4" in complaint("[256, 512]", "[256, 510]")
 
 

@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +23,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from ablations import conducting, findings, search, searcher, spec, sweep
+from ablations import conducting, findings, search, searcher, spec, sweep, sweeping
 from ablations.plan import Stage
 from ablations.store import Store
 
@@ -293,7 +294,8 @@ def test_failed_trials_say_why_and_are_tried_again_when_asked(tmp_path: Path) ->
     assert Counter(trial.state.name for trial in trials(tmp_path)) == {"COMPLETE": 2, "FAIL": 2}
     assert "beta is too large" in (report(tmp_path) / "sweep.md").read_text()
     trouble.unlink()
-    conduct(tmp_path, text, **once, retry_failed=True)
+    well, said = conduct(tmp_path, text, **once, retry_failed=True)
+    assert well and "failed:" not in said
     assert Counter(trial.state.name for trial in trials(tmp_path)) == {"COMPLETE": 4, "FAIL": 2}
     conduct(tmp_path, text, **once, retry_failed=True)
     assert len(trials(tmp_path)) == 6
@@ -323,8 +325,54 @@ def test_no_trial_is_begun_when_time_is_up_and_the_report_says_so(tmp_path: Path
     assert well
     assert "0 trials complete" in said
     assert "8 left" in said
+    assert "test waits" not in said
     assert "None is complete yet" in (report(tmp_path) / "sweep.md").read_text()
     assert not ran(tmp_path)
+
+
+def test_the_report_alone_runs_nothing_and_test_waits_for_all_trials(tmp_path: Path) -> None:
+    found = sweep.load_sweep(str(asked(tmp_path).name))
+    profile = spec.load_profile("debug")
+    name = f"mine debug {found.digest(profile, ())}"
+    study = search.open_study(search.open_storage(f"sqlite:///{tmp_path}/sweeps.db"), name, found)
+    claims = search.Claims(study, tmp_path / "runs/sweeps")
+    for state in ("COMPLETE", "RUNNING"):  # the second one's process is dead
+        trial = claims.take(8)
+        assert trial is not None
+        search.suggest(trial, found)
+        trial.set_user_attr("per_seed", {"lin/ucf101": {"0": 40.0}})
+        if state == "COMPLETE":
+            study.tell(trial, 40.0)
+    trial.set_user_attr("worker", {**trial.user_attrs["worker"], "born": "another boot-1"})
+    search.close(study)
+    for once in ({"trials": 0, "final": False}, {"minutes": 0.0}):
+        well, said = conduct(tmp_path, **once)
+        assert well
+        assert not ran(tmp_path)
+        assert (report(tmp_path) / "sweep.md").is_file()
+        assert ("test waits for the 7 trials that are left" in said) == ("minutes" in once)
+    assert Counter(trial.state.name for trial in trials(tmp_path)) == {"COMPLETE": 1, "WAITING": 1}
+
+
+def test_a_failure_that_is_tried_again_counts_by_what_came_of_it(tmp_path: Path) -> None:
+    found = sweep.load_sweep("beta_threshold")
+    study = search.open_study(search.open_storage(f"journal:{tmp_path}/log"), "study", found)
+    claims = search.Claims(study, tmp_path)
+
+    def end(failed: bool) -> None:
+        trial = claims.take(9)
+        assert trial is not None
+        search.suggest(trial, found)
+        if failed:
+            trial.set_user_attr("error", "no room")
+        study.tell(trial, None if failed else 40.0, state=optuna.trial.TrialState(3 if failed else 1))
+
+    end(failed=True)
+    assert sweeping.state(study, 1) == sweeping.Outcome(failed={0: "no room"})
+    sweeping.retry_failed(study)
+    assert sweeping.state(study, 2) == sweeping.Outcome(left=1)
+    end(failed=False)
+    assert sweeping.state(study, 2) == sweeping.Outcome(complete=1)
 
 
 def test_wrong_words_are_one_line(tmp_path: Path) -> None:
@@ -388,6 +436,26 @@ def test_the_latex_of_a_sweep_compiles(tmp_path: Path) -> None:
     done = subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "sweep.tex"],
                           cwd=tmp_path / "out", capture_output=True, text=True)  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_a_promoted_row_has_the_overrides_that_it_was_found_with(tmp_path: Path) -> None:
+    from ablations.promote import promote
+
+    mine = tmp_path / "study.yaml"
+    text = (
+        "study: own\ntitle: Mine\nmetrics: [lin/ucf101]\nbase: {losses: [vv, pix], decoder.depth: 3}\n"
+        "rows:\n  - {label: a, default: true}\n"
+    )
+    mine.write_text(text)
+    plain = fabricated(tmp_path, "beta_threshold", lambda p: [40 + p["foreground.beta"]])
+    with pytest.raises(ValueError, match=r"study\.yaml:4: the study's base sets decoder\.depth"):
+        promote(plain, mine, "")
+    with pytest.raises(ValueError, match=r"^override pixel\.queue=64: profile debug scales pixel\.queue of rows by"):
+        promote(replace(plain, overrides=("pixel.queue=64",)), mine, "")
+    assert mine.read_text() == text
+    promote(replace(plain, overrides=("decoder.depth=4", "linear.clips=3")), mine, "")
+    assert spec.load_study(mine).rows[-1].set["decoder.depth"] == 4
+    assert "; overrides decoder.depth=4 linear.clips=3\n" in mine.read_text()
 
 
 def test_rows_are_appended_where_text_allows(tmp_path: Path) -> None:

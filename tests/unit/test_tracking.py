@@ -44,8 +44,9 @@ def row(study: str, label: str, stages: Sequence[str]) -> Any:
 
 def planned(*rows: Any, overrides: Sequence[str] = ()) -> Any:
     return SimpleNamespace(
-        rows=rows, profile=SimpleNamespace(profile="debug", scale="tiny"), overrides=tuple(overrides), seeds=(0,)
-    )
+        rows=rows, references=(), stages={}, profile=SimpleNamespace(profile="debug", scale="tiny"),
+        overrides=tuple(overrides), seeds=(0,),
+    )  # fmt: skip
 
 
 ONE = planned(row("beta", "0.3", ["pre-a", "lin-a"]), row("beta", "0.5", ["pre-b"]))
@@ -258,6 +259,16 @@ def test_studies_that_share_a_stage_each_have_it(store: Store) -> None:
     assert held.child("pre-a", "masks").data.params == held.child("pre-a", "beta").data.params
     assert held.curve("pre-a", study="masks") == []
     assert len(held.curve("pre-a", study="beta")) == 5
+
+
+def test_reference_rows_are_children_too() -> None:
+    plan = planned(row("beta", "0.3", ["pre-a"]))
+    cells = {"lin/ucf101": {0: SimpleNamespace(uid="lin-r")}}
+    plan.references = (SimpleNamespace(study=SimpleNamespace(study="beta"), label="random encoder", cells=cells),)
+    plan.stages = {"lin-r": SimpleNamespace(needs=("feat-r", "pre-a")), "pre-a": SimpleNamespace(needs=()),
+                   "feat-r": SimpleNamespace(needs=())}  # fmt: skip
+    (entry,) = tracking.invocations(plan).values()
+    assert entry["stages"] == {"pre-a": "0.3, random encoder", "feat-r": "random encoder", "lin-r": "random encoder"}
 
 
 def test_other_settings_are_another_parent(store: Store) -> None:
