@@ -16,7 +16,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from ablations.display import span
-from ablations.plan import UNLABELLED
+from ablations.plan import UNLABELLED, with_needs
 from ablations.store import Store, read_json
 from fima.datasets import cores
 
@@ -276,11 +276,7 @@ def _studies(plan: Plan) -> dict[str, set[str]]:
     for row in plan.rows:
         found[row.study.study] |= {uid for uids in row.stages.values() for uid in uids}
     for reference in plan.references:
-        waiting = [cell.uid for cells in reference.cells.values() for cell in cells.values()]
-        while waiting:
-            uid = waiting.pop()
-            found[reference.study.study].add(uid)
-            waiting += plan.stages[uid].needs
+        found[reference.study.study] |= set(with_needs(plan.stages, reference.uids))
     return found
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ablations.store import birth, read_json, same, write_json
+from ablations.store import birth, read_json, still_runs, write_json
 
 Entry = dict[str, Any]
 
@@ -41,4 +41,4 @@ def owned(owner: Mapping[str, Any] | None) -> bool:
     """Whether the process that an invocation belongs to still runs. One of another machine is taken not to."""
     if owner is None or owner["host"] != socket.gethostname():
         return False
-    return same(owner["pid"], owner.get("born"))
+    return still_runs(owner["pid"], owner.get("born"))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -83,6 +83,11 @@ class PlannedReference:
     label: str
     cells: Mapping[str, Mapping[int, Cell]]  # metric -> seed -> cell, only the metrics that it has
     pretrain: Mapping[int, str]  # seed -> uid; empty: nothing is pre-trained
+
+    @property
+    def uids(self) -> list[str]:
+        """Of the stages that its numbers come from."""
+        return [cell.uid for cells in self.cells.values() for cell in cells.values()]
 
 
 @dataclass(frozen=True)
@@ -281,6 +286,17 @@ def _columns(study: Study, profile: Profile, metrics: Sequence[str] | None) -> t
             f"names; ask for the study's with --metrics {','.join(study.metrics)}"
         )
     return both
+
+
+def with_needs(stages: Mapping[str, Stage], uids: Iterable[str]) -> list[str]:
+    """Stages and all that they need, each once and in the order of `stages`."""
+    found: set[str] = set()
+    waiting = list(uids)
+    while waiting:
+        uid = waiting.pop()
+        found.add(uid)
+        waiting += [need for need in stages[uid].needs if need not in found]
+    return [uid for uid in stages if uid in found]
 
 
 class _Planner:

@@ -15,6 +15,7 @@ from ablations.store import replace_file
 from ablations.study import load_study
 
 if TYPE_CHECKING:
+    from ablations.dotted import Layer
     from ablations.findings import Findings, Found
     from ablations.study import Study
 
@@ -47,7 +48,9 @@ def promote(found: Findings, path: Path, commit: str) -> list[str]:
     new = [trial for trial in found.best if label(found, trial) not in there]
     if not new:
         return []
-    text = appended(path.read_text(encoding="utf-8"), [_lines(found, trial, study, commit) for trial in new], path)
+    text = appended(
+        path.read_text(encoding="utf-8"), [_lines(found, trial, study, over, commit) for trial in new], path
+    )
     draft = path.with_name(f".{path.stem}.promoted.yaml")
     try:
         draft.write_text(text, encoding="utf-8")
@@ -62,9 +65,8 @@ def label(found: Findings, trial: Found) -> str:
     return f"sweep {found.sweep.sweep} on {found.profile.profile}, trial {trial.number}"
 
 
-def _lines(found: Findings, trial: Found, study: Study, commit: str) -> tuple[str, str]:
+def _lines(found: Findings, trial: Found, study: Study, over: Layer, commit: str) -> tuple[str, str]:
     """(comment, row) without indentation."""
-    over = parse_overrides(found.overrides).settings
     layer = {**found.sweep.space.base, **found.sweep.space.layer(trial.point, ""), **over}
     values: Mapping[str, Any] = {name: node.plain() for name, node in layer.items()}
     changed = {n: v for n, v in values.items() if n not in study.base or study.base[n].plain() != v}

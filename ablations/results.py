@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ablations.plan import with_needs
+
 if TYPE_CHECKING:
     from ablations.plan import Plan
     from ablations.records import Records
@@ -58,13 +60,8 @@ class Results:
 
     def _used(self) -> list[tuple[str, dict[str, Any]]]:
         """Results of the cells asked for so far and of what those stages need, in the order of the plan."""
-        used: set[str] = set()
-        waiting = list(self._read)
-        while waiting:
-            uid = waiting.pop()
-            used.add(uid)
-            waiting += [need for need in self.plan.stages[uid].needs if need not in used]
-        return [(uid, result) for uid in self.plan.stages if uid in used and (result := self.get(uid))]
+        used = with_needs(self.plan.stages, self._read)
+        return [(uid, result) for uid in used if (result := self.get(uid))]
 
     @property
     def devices(self) -> dict[str, int]:

@@ -32,7 +32,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ablations.sqlite import made_whole
-from ablations.store import birth, same
+from ablations.store import birth, still_runs
 from ablations.sweep import Sampler
 
 if TYPE_CHECKING:
@@ -363,5 +363,5 @@ def lives(trial: FrozenTrial) -> bool:
     if worker is None:  # asked for, not named yet: that takes no second
         return trial.datetime_start is not None and time.time() - trial.datetime_start.timestamp() < ASKED
     if worker["host"] == socket.gethostname():  # a machine that slept has old signs of what lives
-        return same(worker["pid"], worker.get("born"))
+        return still_runs(worker["pid"], worker.get("born"))
     return bool(time.time() - worker["beat"] < STALE)

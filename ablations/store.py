@@ -285,7 +285,7 @@ def birth(pid: int) -> str | None:
     return f"{boot}-{started}"
 
 
-def same(pid: int, born: str | None) -> bool:
+def still_runs(pid: int, born: str | None) -> bool:
     """Whether a process of this machine still runs, and is the one of whom `birth` told `born`."""
     return alive(pid) and (born is None or birth(pid) == born)
 

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 from ablations.ledger import Entry, Ledger
 from ablations.mirror import Mirror, git
+from ablations.plan import with_needs
 from ablations.provenance import environment
 from ablations.store import Store
 
@@ -173,7 +174,7 @@ def invocations(plan: Plan, command: str | None = None) -> dict[str, Entry]:
                 for uid in uids:
                     labels.setdefault(uid, []).append(row.row.label)
         for reference in beside:
-            for uid in _with_needs(plan, [cell.uid for cells in reference.cells.values() for cell in cells.values()]):
+            for uid in with_needs(plan.stages, reference.uids):
                 labels.setdefault(uid, []).append(reference.label)
         found[f"{study}-{plan.profile.profile}-{digest}"] = {
             "study": study,
@@ -188,14 +189,6 @@ def invocations(plan: Plan, command: str | None = None) -> dict[str, Entry]:
             "files": {},
         }
     return found
-
-
-def _with_needs(plan: Plan, uids: Iterable[str]) -> list[str]:
-    """Stages after those that they need, each once."""
-    found: dict[str, None] = {}
-    for uid in uids:
-        found |= dict.fromkeys([*_with_needs(plan, plan.stages[uid].needs), uid])
-    return list(found)
 
 
 def reason(error: Exception) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import inspect
 import json
@@ -125,18 +124,7 @@ def made_of(settings: State, optim: Optim, seed: int, data: str) -> State:
     }
 
 
-def whole(text: str) -> int:
-    """A number of a command line, 1 at least (a `type` of argparse).
-
-    Raises:
-        ArgumentTypeError: it is none.
-    """
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 up, got {text}")
-    return int(text)
-
-
-def weights_of(network: nn.Module) -> str:
+def digest_of(network: nn.Module) -> str:
     """12 hexadecimal digits over a network's kind, parameters and buffers."""
     digest = hashlib.sha256(type(network).__name__.encode())
     for name, tensor in sorted(network.state_dict().items()):

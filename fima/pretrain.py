@@ -23,6 +23,7 @@ from fima.datasets import Data, copy_of, fingerprint, usable
 from fima.evaluate.knn import Probe, Watch
 from fima.loop import Progress
 from fima.model import FIMA
+from fima.options import whole
 
 
 def run(
@@ -239,7 +240,7 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="processes that read videos ahead")
-    parser.add_argument("--every", type=loop.whole, default=10, help="steps from one line of metrics to the next")
+    parser.add_argument("--every", type=whole, default=10, help="steps from one line of metrics to the next")
     parser.add_argument("--checkpoint-seconds", type=float, default=60, help="least time between checkpoints")
     arguments = parser.parse_args()
     try:

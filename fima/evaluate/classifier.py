@@ -110,7 +110,7 @@ def run(
         FloatingPointError: the loss is not finite.
     """
     device = distributed.start()
-    encoder = loop.weights_of(backbone)
+    encoder = loop.digest_of(backbone)
     torch.manual_seed(seed)
     dataset, train, problems = usable(data, "train", settings.clip, labelled=True)
     _, test, bad = usable(data, "test", settings.clip, labelled=True)

@@ -145,7 +145,7 @@ def extract(
         "augment": {name: active["augment"].get(name) for name in ("size", "difference")},
         "clips": count,
         "data": fingerprint(data),
-        "encoder": loop.weights_of(backbone),
+        "encoder": loop.digest_of(backbone),
     }
     state = journal.restore()
     if state is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fima.figures.gallery import FIGURES, Choice, draw
 from fima.figures.stage import load_all
-from fima.loop import whole
+from fima.options import whole
 
 
 def main() -> None:

@@ -263,10 +263,10 @@ def test_studies_that_share_a_stage_each_have_it(store: Store) -> None:
 
 def test_reference_rows_are_children_too() -> None:
     plan = planned(row("beta", "0.3", ["pre-a"]))
-    cells = {"lin/ucf101": {0: SimpleNamespace(uid="lin-r")}}
-    plan.references = (SimpleNamespace(study=SimpleNamespace(study="beta"), label="random encoder", cells=cells),)
-    plan.stages = {"lin-r": SimpleNamespace(needs=("feat-r", "pre-a")), "pre-a": SimpleNamespace(needs=()),
-                   "feat-r": SimpleNamespace(needs=())}  # fmt: skip
+    study = SimpleNamespace(study="beta")
+    plan.references = (SimpleNamespace(study=study, label="random encoder", uids=["lin-r"]),)
+    needs = {"pre-a": (), "feat-r": ("pre-a",), "lin-r": ("feat-r",)}
+    plan.stages = {uid: SimpleNamespace(needs=own) for uid, own in needs.items()}
     (entry,) = tracking.invocations(plan).values()
     assert entry["stages"] == {"pre-a": "0.3, random encoder", "feat-r": "random encoder", "lin-r": "random encoder"}
 
