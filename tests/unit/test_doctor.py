@@ -267,7 +267,7 @@ from ablations.tracking import Tracker
 store = Store(Path(sys.argv[1]))
 row = Names(study=Names(study="beta", title="About"), row=Names(label="0.3"), pretrain={0: "pretrain-a"},
             stages={0: ("pretrain-a", "linear-r")})
-plan = Names(rows=[row], profile=Names(profile="debug", scale="tiny"), overrides=(), seeds=(0,))
+plan = Names(rows=[row], references=(), profile=Names(profile="debug", scale="tiny"), overrides=(), seeds=(0,))
 store.prepare(Stage("linear", "linear-r", {"seed": 0}, 0, (), "stage r"))
 with store.lock("linear-r"):
     store.start("linear-r")
