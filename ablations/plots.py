@@ -60,6 +60,7 @@ def draw(table: Table) -> dict[str, bytes]:
                 buffer = io.BytesIO()
                 figure.savefig(buffer, format=suffix, dpi=150, metadata=metadata)
                 pictures[f"{name}.{suffix}"] = buffer.getvalue()
+                figure.set_layout_engine(None)  # what is laid out stays so: it takes as long as drawing
     return pictures
 
 
