@@ -193,8 +193,8 @@ def run(
     Every table on four cards, with a second chance for what a full card or disk broke off:
       [dim]fima-ablate run all --profile ucf101-i3d --data-root DIR --devices 0,1,2,3 --retry-failed 1[/]
 
-    The same on a Slurm cluster, each pre-training on two cards; stages go on where a time limit cut them:
-      [dim]fima-ablate run all --profile ucf101-i3d --data-root DIR --engine slurm --devices-per-run 2
+    The same on a Slurm cluster, each pre-training on three cards; stages go on where a time limit cut them:
+      [dim]fima-ablate run all --profile ucf101-i3d --data-root DIR --engine slurm --devices-per-run 3
       --slurm partition=gpu --slurm time=1440 --slurm cpus_per_task=16[/]
 
     Exit code: 0 all done; 1 some stage failed, the others ran (not with --fail-fast) and

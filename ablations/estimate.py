@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ablations.display import span
 from ablations.plan import UNLABELLED, with_needs
 from ablations.store import Store, read_json
-from fima.datasets import cores
+from fima.datasets import Data, cores, training_videos
 
 if TYPE_CHECKING:
     from ablations.plan import Plan, Stage
@@ -236,9 +236,8 @@ def _whole_time(stage: Stage, times: Times, digest: str, wanted: int, used: set[
     found = _usual(times.works.get(digest, ()), times.place, wanted, used)
     if found is not None or stage.kind != "pretrain":
         return found
-    steps = _steps(stage, times)
-    pace = None if steps is None else _usual(times.steps.get(step(stage.config), ()), times.place, wanted, used)
-    return None if steps is None or pace is None else steps * pace
+    pace = _usual(times.steps.get(step(stage.config), ()), times.place, wanted, used)
+    return None if pace is None else _steps(stage, times) * pace
 
 
 def _usual(measured: Iterable[Measured], where: str | None, wanted: int, used: set[int]) -> float | None:
@@ -249,16 +248,15 @@ def _usual(measured: Iterable[Measured], where: str | None, wanted: int, used: s
     return median(one.seconds for one in here) if here else None
 
 
-def _steps(stage: Stage, times: Times) -> int | None:
-    """Steps of a pre-training; None where they are epochs over videos that nobody counted yet."""
+def _steps(stage: Stage, times: Times) -> int:
+    """Steps of a pre-training, by the videos that one on the same data had or else by the data set's lists."""
     optim = stage.config["settings"]["optim"]
     if optim.get("steps"):
         return int(optim["steps"])
-    videos = times.videos.get(stage.config["data"]["fingerprint"])
-    data = stage.config["where"]["data"]
-    if videos is None and data["name"] == "embedded":
-        videos = min(data["embedded"]["train"], data["limit"] or data["embedded"]["train"])
-    return None if videos is None else int(optim["epochs"] * max(1, videos // optim["batch"]))
+    fingerprint = stage.config["data"]["fingerprint"]
+    if fingerprint not in times.videos:
+        times.videos[fingerprint] = training_videos(Data.model_validate(stage.config["where"]["data"]))
+    return int(optim["epochs"] * max(1, times.videos[fingerprint] // optim["batch"]))
 
 
 def _rest(store: Store, uid: str, state: str) -> float:

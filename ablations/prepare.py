@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import warnings
 from pathlib import Path
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from ablations.plan import Plan, Stage
-    from fima.datasets import Dataset
+    from fima.datasets import Data, Dataset
 
 
 def writable(option: str, folder: Path) -> None:
@@ -39,18 +40,12 @@ def index(planned: Plan, console: Console) -> None:
     """Index real videos once, with all cores and in sight, before stages ask for them one by one."""
     from fima import datasets
 
-    sets: dict[str, datasets.Dataset] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", datasets.PartialCopy)  # said when the plan was made
-        for data in (data for row in planned.rows for data in row.resolved.data.values()):
-            key = data.model_dump_json()
-            if data.name != "embedded" and key not in sets:
-                sets[key] = datasets.load(data)
+        sets = {key: datasets.load(data) for key, data in _read(planned).items() if data.name != "embedded"}
     for stage in planned.stages.values():
-        if "data" in stage.config:
-            dataset = sets.get(datasets.Data.model_validate(stage.config["where"]["data"]).model_dump_json())
-            if dataset is not None:
-                _enough(stage, dataset)
+        if (dataset := sets.get(_key(stage))) is not None:
+            _enough(stage, dataset)
     paths = list(dict.fromkeys(record.path for dataset in sets.values() for record in dataset.records))
     if not paths:
         return
@@ -63,6 +58,19 @@ def index(planned: Plan, console: Console) -> None:
         console.print(f"warning: {line}", highlight=False, markup=False, soft_wrap=True)
     if len(unreadable) > 3:
         console.print(f"warning: {len(unreadable) - 3} more cannot be read; the tables name them", highlight=False)
+
+
+def _key(stage: Stage) -> str:
+    """One for all stages that read the same videos; "" for a stage that reads none."""
+    return json.dumps(stage.config["where"]["data"], sort_keys=True) if "data" in stage.config else ""
+
+
+def _read(planned: Plan) -> dict[str, Data]:
+    """The videos that stages read, by their key: a profile may name others, which need not be here."""
+    from fima.datasets import Data
+
+    keys = {_key(stage) for stage in planned.stages.values()} - {""}
+    return {key: Data.model_validate_json(key) for key in sorted(keys)}
 
 
 def _enough(stage: Stage, dataset: Dataset) -> None:
@@ -103,7 +111,7 @@ def render(planned: Plan, console: Console) -> None:
     """Render embedded videos that are not there yet, once, before stages ask for them."""
     from fima import datasets, synthetic
 
-    used = {data.embedded for row in planned.rows for data in row.resolved.data.values() if data.name == "embedded"}
+    used = {data.embedded for data in _read(planned).values() if data.name == "embedded"}
     for embedded in sorted(used, key=str):
         if synthetic.folder(embedded).is_dir():
             continue

@@ -199,11 +199,11 @@ def _data_names() -> tuple[str, ...]:
 
 
 def folder_of(text: str) -> tuple[str | None, Path]:
-    """`NAME=DIR` or `DIR` as (name or none, absolute folder)."""
+    """`NAME=DIR` or `DIR` as (name or none, absolute folder); links stay, for videos are indexed by the path given."""
     name, equals, folder = text.partition("=")
     if not equals or Path(text).expanduser().is_dir():
-        return None, Path(text).expanduser().resolve()
-    return name, Path(folder).expanduser().resolve()
+        return None, Path(text).expanduser().absolute()
+    return name, Path(folder).expanduser().absolute()
 
 
 def protocols(

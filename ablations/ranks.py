@@ -34,8 +34,11 @@ def launch(job: worker.Job, pipe: connection.Connection | None) -> dict[str, Any
 
     Raises:
         ValueError: what a rank said is wrong, in one line; it is not tried again.
-        ChildProcessError: ranks died more than RESTARTS times.
+        torch.OutOfMemoryError: a card is too small; it is not tried again.
+        RuntimeError: ranks ended more than RESTARTS times, by the exception that it names.
+        ChildProcessError: ranks were killed more than RESTARTS times.
     """
+    import torch
     import torch.multiprocessing
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -44,7 +47,8 @@ def launch(job: worker.Job, pipe: connection.Connection | None) -> dict[str, Any
     context = torch.multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     for attempt in range(RESTARTS + 1):
-        failures = context.SimpleQueue()  # a new one: a killed rank may have left the last one locked
+        # Kind and text of exceptions, the first one first. A new one: a killed rank may have left the last one locked.
+        failures = context.SimpleQueue()
         with tempfile.TemporaryDirectory(prefix="fima-ranks-") as logs, no_main():
             config = LaunchConfig(
                 min_nodes=1, max_nodes=1, nproc_per_node=job.devices, run_id=uuid.uuid4().hex,
@@ -57,24 +61,28 @@ def launch(job: worker.Job, pipe: connection.Connection | None) -> dict[str, Any
                 found: dict[str, Any] = elastic_launch(config, rank)(job, pipe, failures)[0]
                 return found
             except ChildFailedError as error:
-                if not failures.empty():
-                    raise ValueError(failures.get()) from error
-                died = error
-        print(f"a rank died, {attempt + 1} of at most {RESTARTS + 1} times: {_how(died)}", flush=True)
-    raise ChildProcessError(f"one of its {job.devices} ranks died {RESTARTS + 1} times, the last one {_how(died)}")
+                kind, text = ("", "") if failures.empty() else failures.get()
+                if kind == "expected":
+                    raise ValueError(text) from error
+                if kind == "memory":
+                    raise torch.OutOfMemoryError(text) from error
+                code = error.get_first_failure()[1].exitcode
+                how = f"killed by {signal.Signals(-code).name}" if code < 0 else text or f"with exit code {code}"
+        print(f"a rank died, {attempt + 1} of at most {RESTARTS + 1} times: {how}", flush=True)
+    died = f"one of its {job.devices} ranks died {RESTARTS + 1} times, the last one"
+    if code < 0:
+        raise ChildProcessError(f"{died} {how}")
+    raise RuntimeError(f"{died}: {how}")
 
 
-def _how(died: Any) -> str:
-    """How the first rank that ended badly did: by a signal, or with an exit code."""
-    _, failure = died.get_first_failure()
-    code = failure.exitcode
-    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-
-
-def rank(job: worker.Job, pipe: connection.Connection | None, failures: SimpleQueue[str]) -> dict[str, Any] | None:
+def rank(
+    job: worker.Job, pipe: connection.Connection | None, failures: SimpleQueue[tuple[str, str]]
+) -> dict[str, Any] | None:
     """Entry point of a rank, whose place torchrun's variables say; returns what rank 0 found."""
     threading.Thread(target=worker.die_with_parent, daemon=True).start()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by which torchrun ends it
+    import torch
+
     from fima import distributed
 
     number, store = int(os.environ["LOCAL_RANK"]), Store(job.root)
@@ -85,7 +93,15 @@ def rank(job: worker.Job, pipe: connection.Connection | None, failures: SimpleQu
         found = worker.function(job.execute)(job.stage, store, readers, reporter)
     except worker.EXPECTED as error:
         traceback.print_exc()
-        failures.put(str(error) or type(error).__name__)
+        failures.put(("expected", str(error) or type(error).__name__))
+        sys.exit(1)
+    except torch.OutOfMemoryError as error:
+        traceback.print_exc()
+        failures.put(("memory", str(error)))
+        sys.exit(1)
+    except Exception as error:  # maybe only of a rank whose partner was killed
+        traceback.print_exc()
+        failures.put(("other", f"{type(error).__name__}: {error}"))
         sys.exit(1)
     distributed.stop()
     return found if number == 0 else None

@@ -120,8 +120,8 @@ def crop_resize(frames: Tensor, crops: list[Crop], size: int) -> Tensor:
     n, _, t, height, width = frames.shape
     span = torch.tensor([(c.x0, c.x1, c.y0, c.y1) if not c.flip else (c.x1, c.x0, c.y0, c.y1) for c in crops])
     span = span.to(torch.float32)
-    across = resize_matrix(span[:, 0], span[:, 1], width, size).to(frames.device, non_blocking=True)
-    down = resize_matrix(span[:, 2], span[:, 3], height, size).to(frames.device, non_blocking=True)
+    across = there(resize_matrix(span[:, 0], span[:, 1], width, size), frames.device)
+    down = there(resize_matrix(span[:, 2], span[:, 3], height, size), frames.device)
     out = torch.empty(n, 3 * t, size, size, device=frames.device)
     for i, crop in enumerate(crops):  # clip by clip: only what is inside is turned into floats, and stays in the cache
         rows, columns = slice(crop.y0, crop.y1), slice(crop.x0, crop.x1)
@@ -174,6 +174,11 @@ def constant(values: tuple[float, ...], device: torch.device) -> Tensor:
     return torch.tensor(values, device=device)
 
 
+def there(small: Tensor, device: torch.device) -> Tensor:
+    """A small tensor on the device; to a GPU through page-locked memory, so that nobody waits for it."""
+    return (small.pin_memory() if device.type == "cuda" else small).to(device, non_blocking=True)
+
+
 def to_blur(drawn: Tensor) -> Tensor:
     """Numbers of the clips that are blurred, of `drawn` [N, 6]."""
     return (drawn[:, 5] > 0).nonzero()[:, 0]
@@ -195,21 +200,18 @@ def photometry(clips: Tensor, drawn: Tensor, low: float = 0.0) -> Tensor:
     """
     n, _, t, height, width = clips.shape
 
-    def there(small: Tensor) -> Tensor:
-        return small.to(clips.device, non_blocking=True)
-
     chosen = to_blur(drawn)
     if len(chosen):
-        places = there(chosen)
+        places = there(chosen, clips.device)
         x = clips[places]
-        across = there(blur_matrix(drawn[chosen, 5], width))
-        down = there(blur_matrix(drawn[chosen, 5], height))
+        across = there(blur_matrix(drawn[chosen, 5], width), clips.device)
+        down = there(blur_matrix(drawn[chosen, 5], height), clips.device)
         x = torch.bmm(x.reshape(len(chosen), -1, width), across.mT)
         x = x.view(len(chosen), 3 * t, height, width).transpose(2, 3).reshape(len(chosen), -1, height)
         x = torch.bmm(x, down.mT).view(len(chosen), 3, t, width, height).transpose(3, 4)
         clips = clips.index_copy(0, places, x)
-    matrix = there(colour_matrix(drawn) * (drawn[:, 0] * drawn[:, 1])[:, None, None])
-    brightness, contrast = there(drawn[:, :2]).unbind(1)
+    matrix = there(colour_matrix(drawn) * (drawn[:, 0] * drawn[:, 1])[:, None, None], clips.device)
+    brightness, contrast = there(drawn[:, :2], clips.device).unbind(1)
     mean = (clips.mean(dim=(2, 3, 4)) @ constant(GRAY, clips.device)) * brightness  # gray level after brightness
     offset = ((1 - contrast) * mean)[:, None].expand(-1, 3)
     x = torch.baddbmm(offset[:, :, None], matrix, clips.reshape(n, 3, -1)).clamp_(low, 1)

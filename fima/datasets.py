@@ -112,6 +112,15 @@ def fingerprint(data: Data, pretraining: bool = False) -> str:
     return dataset.fingerprint()
 
 
+def training_videos(data: Data) -> int:
+    """Videos that pre-training sees if all can be read; embedded ones are not rendered for it, nor held out."""
+    if data.name == "embedded":
+        return min(data.embedded.train, data.limit or data.embedded.train)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PartialCopy)
+        return len(_unlabelled(load(data)))
+
+
 def _hold_out(dataset: Dataset, parts: int) -> Dataset:
     """One n-th of the groups of train as "test", classes in proportion; what was test is "unused". Always the same.
 

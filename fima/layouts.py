@@ -192,6 +192,9 @@ def kinetics400(root: Path, fold: int) -> Dataset:
         return _kinetics_listed(root, lists)
     if any((root / name).is_dir() for name in ("train", *VALIDATION)):
         return _class_folders("kinetics400", "Kinetics-400", root)
+    for folder in sorted(root.iterdir()):  # as training videos, validation's would be trained on
+        if folder.is_dir() and (split := re.match(r"(train|val|test)[^A-Za-z ]", folder.name)):
+            raise DataError(f"{folder}: seems to be the videos of a split; call it {split[1]}/, or add the csv lists")
     files = video_files(root)
     names = {path: None if path.parent == root else path.parent.name for path in files}
     classes = tuple(sorted({name for name in names.values() if name is not None}))

@@ -19,6 +19,7 @@ from torch import nn
 from fima.config import Optim, flat
 
 State = dict[str, Any]
+STEADIER = "lower optim.lr, or raise contrast.temperature, or use float32"  # where numbers overflow
 Progress = Callable[[int, int, dict[str, float]], None]  # step, steps, metrics
 
 
@@ -228,9 +229,7 @@ class Journal:
         """
         for name, value in values.items():
             if not math.isfinite(value):
-                raise FloatingPointError(
-                    f"{name} is {value} at step {step}; lower optim.lr, or raise contrast.temperature, or use float32"
-                )
+                raise FloatingPointError(f"{name} is {value} at step {step}; {STEADIER}")
         if not self.writes:
             return
         with self.metrics.open("a") as file:
@@ -239,10 +238,18 @@ class Journal:
             self.on_progress(step, steps, values)
 
     def save(self, step: int, steps: int, state: Callable[[], State]) -> None:
-        """Write a checkpoint if it is time or the run is over."""
+        """Write a checkpoint if it is time or the run is over.
+
+        Raises:
+            FloatingPointError: the model has numbers that are not finite; the checkpoint before stays.
+        """
         now = time.monotonic()
         if self.writes and (step == steps or now - self._saved >= self.checkpoint_seconds):
-            write_atomically(self.checkpoint, lambda part: torch.save({"step": step, **state()}, part))
+            found = state()
+            for name, tensor in found.get("model", {}).items():
+                if tensor.is_floating_point() and not tensor.isfinite().all():
+                    raise FloatingPointError(f"{name} is not finite at step {step}; {STEADIER}")
+            write_atomically(self.checkpoint, lambda part: torch.save({"step": step, **found}, part))
             self._saved = time.monotonic()
 
 

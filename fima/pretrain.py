@@ -1,7 +1,7 @@
 """Self-supervised pre-training (section 4.1, appendix A.3).
 
 On its own:  python -m fima.pretrain settings.yaml --out runs/mine          (one device)
-             torchrun --nproc_per_node 4 -m fima.pretrain settings.yaml --out runs/mine
+             torchrun --nproc_per_node 3 -m fima.pretrain settings.yaml --out runs/mine
 """
 
 from __future__ import annotations

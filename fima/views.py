@@ -427,7 +427,7 @@ def pixels(samples: list[Sample], chosen: slice, footage: Footage, size: int, de
             out = augment.crop_resize(frames, crops, size)
         else:
             out = frames.to(torch.float32).div_(255)
-            flip = torch.tensor([crop.flip for crop in crops]).to(device, non_blocking=True)
+            flip = augment.there(torch.tensor([crop.flip for crop in crops]), device)
             out = torch.where(flip[:, None, None, None, None], out.flip(-1), out)
         rows.append(out.unflatten(0, (len(part), -1)))
     return torch.cat(rows)

@@ -155,7 +155,9 @@ def run(
     def prepare(samples: list[views.Sample]) -> tuple[Tensor, Tensor]:
         clips = views.pixels(samples, slice(None), footage, settings.augment.size, device)[:, 0]
         clips = augment.photometry(clips, torch.stack([sample.photometry[0] for sample in samples]))
-        return compute.cast(clips, settings.compute), torch.tensor([sample.label for sample in samples], device=device)
+        return compute.cast(clips, settings.compute), views.sent(
+            [torch.tensor(sample.label) for sample in samples], device
+        )
 
     model.train()
     drawn = views.batches(samples_of, keys, footage, workers)

@@ -204,12 +204,18 @@ def test_kinetics_in_class_folders(tmp_path: Path) -> None:
     ]
 
 
+def test_kinetics_in_folders_of_splits_that_are_called_otherwise_is_no_training_set(tmp_path: Path) -> None:
+    place(tmp_path, "train_256/zumba/a.mp4", "val_256/zumba/b.mp4")
+    says = refused(data("kinetics400", tmp_path))
+    assert says.endswith("train_256: seems to be the videos of a split; call it train/, or add the csv lists")
+
+
 def test_kinetics_without_lists_or_splits(tmp_path: Path) -> None:
-    dataset = load(data("kinetics400", place(tmp_path, "loose.mp4", "zumba/a.mp4", "abseiling/b.mp4", "no_video.txt")))
+    dataset = load(data("kinetics400", place(tmp_path, "loose.mp4", "training dog/a.mp4", "abseiling/b.mp4", "no.txt")))
     assert [row[:3] for row in rows(dataset)] == [
         ("abseiling/b.mp4", "abseiling", "train"),
         ("loose.mp4", None, "train"),
-        ("zumba/a.mp4", "zumba", "train"),
+        ("training dog/a.mp4", "training dog", "train"),
     ]
 
 

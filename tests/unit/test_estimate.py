@@ -15,6 +15,7 @@ from ablations import plan as planning
 from ablations.cli import app
 from ablations.plan import Plan, Stage
 from ablations.store import Store, write_json
+from fima.datasets import training_videos
 
 SECONDS = {"pretrain": 1000.0, "features": 100.0, "linear": 10.0, "finetune": 200.0, "retrieval": 1.0}
 HERE = {"device": "cpu", "cpu": "AMD EPYC", "threads": 2}
@@ -95,6 +96,18 @@ def test_steps_from_the_bench_make_a_pretraining_known(store: Store) -> None:
     assert found.every.unknown == {}
     assert found.every.seconds == 2 * (250.0 + 311.0)
     assert "at least" not in found.lines()[1]
+
+
+@pytest.mark.filterwarnings("ignore::fima.datasets.PartialCopy")
+def test_epochs_over_real_videos_are_known_by_their_lists(clips: Path, store: Store) -> None:
+    """As README says of `bench --profile ucf101-i3d`: hours are known before they are spent."""
+    profile = spec.apply_roots(spec.load_profile("ucf101-i3d"), [str(clips)])
+    plan = planning.build([spec.load_study("table3d_beta")], profile, ["optim.batch=8"], [0], ["gpu_days"])
+    benched(store, plan, 0.5)
+    (videos,) = {training_videos(row.resolved.data["pretrain"]) for row in plan.rows}
+    assert 8 < videos < 83
+    found = estimate.of(plan, store)
+    assert (found.every.unknown, found.every.seconds) == ({}, 3 * 0.5 * 200 * (videos // 8))
 
 
 def test_a_pace_carries_over_to_other_steps_but_not_to_another_batch(store: Store) -> None:

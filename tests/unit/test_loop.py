@@ -55,7 +55,7 @@ def test_steps_end_the_run_and_its_schedule() -> None:
 def test_metrics_after_the_checkpoint_are_taken_back_and_a_torn_line_is_dropped(tmp_path: Path) -> None:
     journal = loop.Journal(tmp_path, every=1, checkpoint_seconds=0)
     journal.log(1, 10, {"loss": 3.0})
-    journal.save(1, 10, lambda: {"weights": torch.ones(2)})
+    journal.save(1, 10, lambda: {"model": {"weights": torch.ones(2)}})
     journal.log(2, 10, {"loss": 2.0})
     with journal.metrics.open("a") as file:
         file.write('{"step": 3, "lo')
@@ -80,6 +80,16 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     with pytest.raises(FloatingPointError, match=r"pix is nan at step 7; lower optim\.lr"):
         loop.Journal(tmp_path).log(7, 10, {"pix": math.nan})
+
+
+def test_a_model_that_is_not_finite_is_not_saved_over_the_one_before(tmp_path: Path) -> None:
+    """Losses are looked at every few steps only, and a checkpoint may be due in between."""
+    journal = loop.Journal(tmp_path, checkpoint_seconds=0)
+    journal.save(1, 10, lambda: {"model": {"weight": torch.ones(2), "count": torch.tensor(1)}})
+    broken = {"weight": torch.ones(2), "bias": torch.tensor([1.0, math.inf])}
+    with pytest.raises(FloatingPointError, match=r"^bias is not finite at step 2; lower optim\.lr, or raise"):
+        journal.save(2, 10, lambda: {"model": broken})
+    assert (journal.restore() or {})["step"] == 1
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:

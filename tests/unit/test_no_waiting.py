@@ -92,6 +92,7 @@ def test_views_and_losses_of_a_step_let_the_host_go_on(
     )
     # What needs a card or contents: page-locked memory, autocast, the choice of clips to blur, the copy of the weights.
     monkeypatch.setattr(views, "sent", lambda parts, device: torch.stack(list(parts)).to(device, non_blocking=True))
+    monkeypatch.setattr(augment, "there", lambda small, device: small.to(device, non_blocking=True))
     monkeypatch.setattr(augment, "to_blur", lambda drawn: torch.arange(2))
     monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_: True)

@@ -14,8 +14,9 @@ import pytest
 import torch
 from rich.console import Console
 from torch import nn
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
-from ablations import cards, engine, notes, phrases
+from ablations import cards, engine, notes, phrases, ranks
 from ablations.plan import Stage
 from ablations.store import Store
 from fima import datasets, distributed, pretrain
@@ -80,6 +81,10 @@ def execute(stage: Stage, store: Store, workers: int, on_progress: Any) -> dict[
         if distributed.rank() == 1:
             raise FloatingPointError("pix is nan at step 3")
         distributed.barrier()  # in which the other one would wait for ever
+    if stage.uid == "memory":
+        if distributed.rank() == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        distributed.barrier()
     (store.folder(stage.uid) / f"group-{distributed.rank()}").write_text(f"{os.getpgrp()} {torch.get_num_threads()}")
     return train(store.folder(stage.uid), stage.uid)
 
@@ -92,7 +97,7 @@ def told(folder: Path, rank: int) -> list[dict[str, float]]:
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, engine.Outcome]:
     datasets.load(Data.model_validate(DATA))  # rendered once, before two processes ask for it
     store = Store(tmp_path_factory.mktemp("ranks") / "runs")
-    names = ("whole", "cut", "value")
+    names = ("whole", "cut", "value", "memory")
     plan: Any = SimpleNamespace(stages={uid: Stage("pretrain", uid, {}, 0, (), uid) for uid in names})
     outcome = engine.run(
         plan, store, jobs=3, workers=0, console=Console(file=io.StringIO()), devices=2, execute=f"{__name__}:execute"
@@ -128,8 +133,38 @@ def test_a_killed_rank_costs_the_steps_since_the_checkpoint(ran: tuple[Store, An
 
 def test_what_one_rank_finds_wrong_is_the_line_of_the_stage(ran: tuple[Store, Any]) -> None:
     store, outcome = ran
-    assert outcome.failed == {"value": "pix is nan at step 3"}
+    assert outcome.failed["value"] == "pix is nan at step 3"
     assert "a rank died" not in (store.folder("value") / "log.txt").read_text()
+
+
+def test_a_full_card_is_said_as_on_one_device_and_not_tried_again(ran: tuple[Store, Any]) -> None:
+    store, outcome = ran
+    said = "OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB; the traceback is in runs/memory/log.txt"
+    assert outcome.failed["memory"] == said
+    assert "a rank died" not in (store.folder("memory") / "log.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "error", "says"),
+    [
+        (1, "AssertionError: of mine", RuntimeError, "died 3 times, the last one: AssertionError: of mine"),
+        (-9, "RuntimeError: closed by peer", ChildProcessError, "died 3 times, the last one killed by SIGKILL"),
+    ],
+)
+def test_what_ended_the_ranks_three_times_is_said(
+    monkeypatch: pytest.MonkeyPatch, code: int, text: str, error: type[Exception], says: str
+) -> None:
+    def launch(*_: Any) -> Any:
+        def fail(_: Any, __: Any, failures: Any) -> None:
+            failures.put(("other", text))
+            raise ChildFailedError("rank", {0: ProcessFailure(0, 1, code, "/none")})
+
+        return fail
+
+    monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", launch)
+    job: Any = SimpleNamespace(devices=2)
+    with pytest.raises(error, match=says):
+        ranks.launch(job, None)
 
 
 def test_ranks_share_threads_and_end_with_the_worker(ran: tuple[Store, Any]) -> None:

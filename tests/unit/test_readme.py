@@ -11,6 +11,7 @@ import pytest
 from typer.main import get_command
 
 from ablations import cli, spec, sweep
+from fima import pretrain
 from fima.config import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,6 +54,26 @@ def test_commands_parse(command: str) -> None:
                 found_file = sweep.find_sweep(word) if name == "sweep" else spec.find_study(study)
                 assert not colon or row in {one.label for one in spec.load_study(study).rows}
                 assert found_file.is_file()
+
+
+@pytest.mark.parametrize(
+    "text", [README, cli.run.__doc__ or "", pretrain.__doc__ or ""], ids=["README", "run", "pretrain"]
+)
+def test_batches_can_be_spread_over_the_devices_of_examples(text: str) -> None:
+    """By the profile of a command, or without one by the profile that it has then; the library's by its defaults."""
+    examples = [
+        (profile or "demo", count)
+        for line in text.splitlines()
+        for profile, count in re.findall(r"fima-ablate run (?:.*--profile (\S+))?.*--devices-per-run (\d+)", line)
+    ]
+    for name, count in examples:
+        study = spec.load_study("table1_losses")
+        for row in study.rows:
+            pretrain.check_devices(spec.resolve(study, row, spec.load_profile(name)).settings, int(count))
+    counts = re.findall(r"torchrun --nproc_per_node (\d+)", text)
+    for count in counts:
+        pretrain.check_devices(Settings(losses=("vv", "pix", "fra")), int(count))
+    assert examples or counts
 
 
 def test_cited_files_exist() -> None:
