@@ -50,7 +50,7 @@ def running(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def wait_for(condition: Callable[[], Any], what: str, seconds: float = 90) -> None:
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"waited {seconds:g} s in vain: {what}"
@@ -89,7 +89,7 @@ def told(store: Store) -> tuple[int, dict[str, float], bytes]:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, dict[str, float], bytes]:
     folder = tmp_path_factory.mktemp("local")
     with running(folder) as process:
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     return told(Store(folder / "runs"))
 
@@ -99,7 +99,7 @@ def test_slurm_goes_on_after_a_time_limit_and_a_kill(undisturbed: Any, tmp_path:
     with running(tmp_path, "--engine", "slurm", "--slurm", "cluster=local", "--retry-failed", "1") as process:
         os.kill(parent(at_work(store, 1)), signal.SIGUSR2)  # as Slurm does some time before the limit
         os.kill(at_work(store, 2), signal.SIGKILL)
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     assert "killed by SIGKILL" in err and "tried again, 1 of 1" in err
     assert told(store) == (3, *undisturbed[1:])
@@ -109,7 +109,7 @@ def test_ray_gives_the_stage_of_a_killed_worker_to_another(undisturbed: Any, tmp
     store = Store(tmp_path / "runs")
     with running(tmp_path, "--engine", "ray") as process:
         os.kill(parent(at_work(store, 1)), signal.SIGKILL)  # Ray's worker; the stage below it ends with it
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     assert "failed" not in err
     assert told(store) == (2, *undisturbed[1:])
@@ -120,7 +120,7 @@ def test_control_c_cancels_jobs(tmp_path: Path) -> None:
     with running(tmp_path, "--engine", "slurm", "--slurm", "cluster=local") as process:
         pid = at_work(store, 1)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=120)
         assert "the same command goes on from here" in err
         assert not Path(f"/proc/{pid}").exists()
     assert store.status(store.uids()[0]).state == "interrupted"

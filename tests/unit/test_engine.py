@@ -373,14 +373,14 @@ def test_killed_at_any_instant_it_ends_with_the_same_results(tmp_path: Path) -> 
     folder.mkdir()
     process = script(folder, "count", jobs=2)
     for _ in range(2):
-        assert wait_until(lambda: any((folder / "runs").glob("*/progress.json")), 30)
+        assert wait_until(lambda: any((folder / "runs").glob("*/progress.json")), 120)
         time.sleep(chance.uniform(0.0, 0.6))
         process.kill()  # only the parent: its stages have to notice
         process.communicate()
         assert wait_until(lambda: not survivors(folder), 10), "stages outlive their parent"
         process = script(folder, "count", jobs=2)
         time.sleep(chance.uniform(0.0, 1.0))
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert sum(map(int, out.split()[:2])) == 4
     store = Store(folder / "runs")
@@ -396,7 +396,7 @@ def test_killed_at_any_instant_it_ends_with_the_same_results(tmp_path: Path) -> 
 
 def test_two_at_once_run_nothing_twice(tmp_path: Path) -> None:
     both = [script(tmp_path, "add") for _ in range(2)]
-    outs = [process.communicate(timeout=60) for process in both]
+    outs = [process.communicate(timeout=300) for process in both]
     assert [process.returncode for process in both] == [0, 0], outs
     counts = [[int(word) for word in out.split()] for out, _ in outs]
     assert [sum(one[:2]) for one in counts] == [4, 4]
@@ -430,9 +430,9 @@ def test_what_another_process_runs_is_waited_for(store: Store) -> None:
 
 def test_control_c_ends_all_and_says_how_to_go_on(tmp_path: Path) -> None:
     process = script(tmp_path, "count")
-    assert wait_until(lambda: any((tmp_path / "runs").glob("*/progress.json")), 30)
+    assert wait_until(lambda: any((tmp_path / "runs").glob("*/progress.json")), 120)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=60)
     assert "the same command goes on from here" in err
     assert wait_until(lambda: not survivors(tmp_path), 10)
     store = Store(tmp_path / "runs")

@@ -167,7 +167,7 @@ def test_many_tensors_need_few_open_files(tmp_path: Path) -> None:
     settings = {**SMALL, "optim": {"batch": 12, "steps": 4, "lr": 0.01}}
     given = json.dumps([settings, {**DATA, "decoded": "stream"}])
     done = subprocess.run(
-        [sys.executable, "-c", code, given, str(tmp_path)], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code, given, str(tmp_path)], capture_output=True, text=True, timeout=600
     )
     assert (done.returncode, done.stdout.strip()) == (0, "4"), done.stderr[-2000:]
 

@@ -413,7 +413,7 @@ def test_two_commands_may_be_the_first_to_open_a_database_of_a_server(postgres: 
         )
         for name in ("one", "other")
     ]  # fmt: skip
-    outs = [process.communicate(timeout=120) for process in both]
+    outs = [process.communicate(timeout=600) for process in both]
     assert [process.returncode for process in both] == [0, 0], outs
     assert outs[0][0] == outs[1][0]
     place = MlflowClient(tracking_uri=uri).get_experiment(outs[0][0].strip()).artifact_location
