@@ -270,7 +270,7 @@ def test_metrics_are_those_of_study_and_profile_unless_asked_for() -> None:
 def test_seeds_of_the_command_beat_the_study_which_beats_the_profile() -> None:
     study = spec.load_study("table3d_beta")
     mini = spec.load_profile("mini")
-    assert planning.build([study], mini).seeds == mini.seeds == tuple(range(15))
+    assert planning.build([study], mini).seeds == mini.seeds == tuple(range(16))
     assert planning.build([replace(study, seeds=(7,))], mini).seeds == (7,)
     assert planning.build([replace(study, seeds=(7,))], mini, seeds=[1, 2]).seeds == (1, 2)
 
