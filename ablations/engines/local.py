@@ -22,7 +22,7 @@ from fima.datasets import cores
 if TYPE_CHECKING:
     from ablations.plan import Stage
 
-# Loaded once by the fork server, from which each stage starts in milliseconds. What cannot be imported is left out.
+# Loaded once by the fork server, from which each stage starts in milliseconds: what `ablations.stages` takes.
 PRELOAD = [
     "torch",
     "torch._dynamo",
@@ -35,6 +35,12 @@ PRELOAD = [
 # Rounds that an idle OpenMP thread waits awake. The default of 300,000 made a step on two cores 4 times slower beside
 # one other busy process; this many made it 2 times slower, and cost 10 % on a quiet machine.
 SPINS = os.environ.get("GOMP_SPINCOUNT", "1000")
+
+
+def preload(execute: str) -> list[str]:
+    """Modules for the fork server, of which those that cannot be imported are left out, by "module:function"."""
+    module = execute.partition(":")[0]
+    return PRELOAD if module == "ablations.stages" else ["torch", module]
 
 
 class Process:
@@ -84,7 +90,7 @@ class Local:
 
     def _start(self, job: worker.Job) -> Process:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOAD)
+        context.set_forkserver_preload(preload(job.execute))
         with variable("OMP_NUM_THREADS", str(job.threads)), variable("GOMP_SPINCOUNT", SPINS), no_interrupt():
             forkserver.ensure_running()
         ours, theirs = context.Pipe(duplex=False)

@@ -157,10 +157,8 @@ class Noted(worker.Job):
 SCRIPT = """
 from pathlib import Path
 from ablations import engine
-from ablations.engines import local
 from ablations.store import Store
 import test_engine
-local.PRELOAD = ["torch", "test_engine"]
 plan = test_engine.planned(a="", b="a", c="a", d="b c")
 outcome = engine.run(plan, Store(Path({root!r})), jobs={jobs}, workers=0, execute="test_engine:{execute}")
 print(outcome.done, outcome.cached, len(outcome.failed), flush=True)

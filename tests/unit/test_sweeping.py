@@ -123,9 +123,7 @@ import sys
 from pathlib import Path
 from rich.console import Console
 from ablations import conducting
-from ablations.engines import local
 import test_sweeping
-local.PRELOAD = ["torch"]  # all that these stages take; searchers import this script, and so do the same
 if __name__ == "__main__":
     asked = test_sweeping.asked(Path(sys.argv[1]), Path(sys.argv[1], "mine.yaml").read_text(), jobs=int(sys.argv[2]),
                                 track=sys.argv[3] == "track", execute="test_sweeping:fake")
