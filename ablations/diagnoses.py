@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+# Points that an accuracy loses against that of clips as they are, by the key of the result -> of the accuracy.
+LOST = {"order": "shuffled", "motion": "frozen"}
 ROLE = "ucf101"  # whose videos are looked at
 
 

@@ -15,6 +15,10 @@ from ablations.verdicts import State, Verdict
 
 STATES: tuple[State, ...] = get_args(State)
 WIDTH = 100  # columns of a terminal
+LOOKS = (
+    "Levels are those of one look at one claim. Where seeds were added after looking, and among many claims, a "
+    "decision near the edge of its interval is weaker than it seems."
+)
 HEADER = (
     "table", "study", "claim", "on", "verdict", "evidence", "n", "sign-flip p", "bootstrap interval",
     "seeds still needed",
@@ -139,7 +143,7 @@ def claims_markdown(tables: Sequence[Table]) -> str:
     profiles = list(dict.fromkeys(phrases.profile(table) for table in tables))
     if profiles:
         lines += [f"- profile: {markdown.md_escape(', '.join(profiles))}", ""]
-    lines += [f"{_counts(_verdicts(tables))}", ""]
+    lines += [f"{_counts(_verdicts(tables))}", "", LOOKS, ""]
     cells = [
         [phrases.number_in_paper(table) or phrases.MISSING, table.study, *start, str(verdict.n), *end]
         for table in tables

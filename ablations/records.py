@@ -116,7 +116,7 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
         return {}
     shared: dict[str, Any] = {}
     records: dict[str, dict[str, Any]] = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.removesuffix("\n").split("\n"), 1):  # a name may hold other ends of line
         try:
             entry = json.loads(line)
             if "shared" in entry:

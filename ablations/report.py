@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ablations import code, cost_columns, literature, stats, verdicts
 from ablations import notes as below
-from ablations.diagnoses import DIAGNOSES, ROLE, Diagnosis
+from ablations.diagnoses import DIAGNOSES, LOST, ROLE, Diagnosis
 from ablations.results import NAMES, Results
 from ablations.study import OPTIONAL
 from ablations.table import Cell, Column, Row, Table, mark_best
@@ -210,6 +210,9 @@ def _hits(sources: Mapping[int, Source], results: Results) -> dict[int, stats.Pe
         per_video = (results.get(source.uid) or {}).get("per_video", {})
         if source.key in per_video:
             found[seed] = stats.PerVideo(tuple(per_video[source.key]), tuple(per_video["of"]))
+        elif LOST.get(source.key) in per_video:
+            lost = zip(per_video["normal"], per_video[LOST[source.key]], strict=True)
+            found[seed] = stats.PerVideo(tuple(whole - rest for whole, rest in lost), tuple(per_video["of"]))
     return found
 
 

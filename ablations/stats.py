@@ -37,24 +37,24 @@ class PerVideo:
     """Outcome of one seed on the test videos; a group of dependent videos counts as one.
 
     Raises:
-        ValueError: no video, sides of unequal length, a video without items, or right ones outside 0 .. of.
+        ValueError: no video, sides of unequal length, a video without items, or right ones outside -of .. of.
     """
 
-    right: tuple[int, ...]  # of each video, how many of its test items were right
+    right: tuple[int, ...]  # of each video, how many of its test items were right, or how many fewer another way
     of: tuple[int, ...]  # of how many, at least 1
 
     def __post_init__(self) -> None:
         if not self.of or len(self.right) != len(self.of):
             raise ValueError(f"need as many right as of, at least one, got {len(self.right)} and {len(self.of)}")
         bad = next(
-            ((right, of) for right, of in zip(self.right, self.of, strict=True) if not 0 <= right <= of > 0), None
+            ((right, of) for right, of in zip(self.right, self.of, strict=True) if not -of <= right <= of > 0), None
         )
         if bad:
-            raise ValueError(f"a test video needs items, and 0 to all of them right, got {bad[0]} of {bad[1]}")
+            raise ValueError(f"a test video needs items, and not more of them right, got {bad[0]} of {bad[1]}")
 
     @property
     def accuracy(self) -> float:
-        """Of all items, in percent."""
+        """Of all items, in percent; of a difference in points."""
         return 100 * sum(self.right) / sum(self.of)
 
 

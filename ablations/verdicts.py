@@ -35,7 +35,7 @@ from ablations.stats import (
 )
 
 MARGIN = 1.0  # points within which two accuracies count as equal; the paper calls 0.5 "saturated" and 1.2 "better"
-TOLERANCE = 0.05  # distance from a claimed ratio that still counts as that ratio
+TOLERANCE = 0.05  # distance from a claimed ratio that still counts as that ratio: at most, and half of what it claims
 
 State = Literal["supported", "contradicted", "undecided"]
 
@@ -277,11 +277,18 @@ def ratio(
     value: float,
     rows: Mapping[str, Values],
     *,
-    tolerance: float = TOLERANCE,
+    tolerance: float | None = None,
     digits: int = 3,
     level: float = LEVEL,
 ) -> Verdict:
-    """A claim that the first row costs `value` times the second."""
+    """A claim that the first row costs `value` times the second.
+
+    Args:
+        tolerance: distance from `value` that counts as it; None: half of what is claimed, no more than TOLERANCE. With
+            a wider one a method that costs less would support that it costs 2.9 % more.
+    """
+    if tolerance is None:
+        tolerance = round(min(TOLERANCE, abs(value - 1) / 2), 4) or TOLERANCE
     rule = (
         "supported when the whole interval of the paired ratio (geometric mean over seeds) lies within "
         f"±{tolerance:g} of the paper's ratio, contradicted when it lies wholly outside; otherwise, or with fewer than "

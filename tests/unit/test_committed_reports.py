@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ablations import code, document, render, report, spec, sweep
+from ablations import code, document, render, report, spec, stats, sweep
 from ablations import plan as planning
 from ablations.records import FILE, Records
 from ablations.store import Store
@@ -83,3 +83,5 @@ def test_a_committed_sweep_is_of_the_sweep_that_is_here(folder: Path) -> None:
     best = next(trial["number"] for trial in done if trial["best"])
     final = json.loads((folder / "final" / "table.json").read_text())
     assert [row["label"] for row in final["rows"]] == ["default", f"best, trial {best}"]
+    compared = final["comparisons"]
+    assert [one["p_holm"] for one in compared] == pytest.approx(stats.holm([one["p"] for one in compared]))

@@ -158,10 +158,13 @@ def test_verdicts_on_one_row_being_better_than_others(table: dict[str, Any]) -> 
 
 
 def test_verdicts_on_equality_and_on_ratios(table: dict[str, Any]) -> None:
+    def near(ratio: float) -> float:
+        return min(0.05, (ratio - 1) / 2)
+
     for claim, verdict in claims(table):
         if not claim.keys() & {"equal", "ratio"} or verdict["n"] < 2:
             continue
-        centre, margin = (0.0, claim.get("margin", 1.0)) if "equal" in claim else (claim["value"], 0.05)
+        centre, margin = (0.0, claim.get("margin", 1.0)) if "equal" in claim else (claim["value"], near(claim["value"]))
         one, other = (values(table, label, verdict["metric"]) for label in claim.get("equal", claim.get("ratio"))[:2])
         if "equal" in claim:
             interval = ttest_1samp(paired(one, other), 0).confidence_interval(0.95)

@@ -158,5 +158,14 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
         Records(path)
 
 
+def test_a_name_with_another_end_of_line_is_read_again(tmp_path: Path) -> None:
+    plan = planned(seeds=(0,))
+    store = filled(tmp_path / "runs", plan)
+    uid = next(iter(plan.stages))
+    store.finish(uid, {**(store.result(uid) or {}), "broken": ["v_\u2028a\x85.avi: cannot be decoded"]})
+    kept(tmp_path / FILE, plan, store)
+    assert len(Records(tmp_path / FILE)) == len(plan.stages)
+
+
 def test_no_file_is_no_record(tmp_path: Path) -> None:
     assert len(Records(tmp_path / "none" / FILE)) == 0

@@ -704,6 +704,19 @@ def test_every_study_of_the_repository_has_a_report(tmp_path: Path) -> None:
         json.loads(render.as_json(table))
 
 
+def test_points_lost_are_resampled_by_video_as_accuracies_are() -> None:
+    """A claim on them is not left to the interval over seeds alone."""
+    kept = {"normal": [2, 1, 0], "shuffled": [0, 1, 2], "frozen": [1, 1, 0], "of": [2, 2, 2]}
+    results: Any = SimpleNamespace(get=lambda _: {"per_video": kept})
+    found = {key: report._hits({0: planning.Cell("a", key)}, results)[0] for key in ("order", "motion", "normal")}
+    assert {key: one.right for key, one in found.items()} == {
+        "order": (2, 0, -2),
+        "motion": (1, 0, 0),
+        "normal": (2, 1, 0),
+    }
+    assert found["motion"].accuracy == pytest.approx(100 / 6)
+
+
 def test_a_failed_need_is_said_once_with_its_reason(tmp_path: Path) -> None:
     from ablations import plan, spec
     from ablations.store import Store

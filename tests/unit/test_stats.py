@@ -132,9 +132,17 @@ def test_equal_inside_outside_and_wide() -> None:
 
 
 def test_ratio_verdicts() -> None:
-    rows = {"dc": seeds(1.03, 1.02, 1.04), "vd": seeds(1.0, 1.0, 1.0), "md": seeds(1.5, 1.51, 1.49)}
+    rows = {"dc": seeds(1.03, 1.028, 1.032), "vd": seeds(1.0, 1.0, 1.0), "md": seeds(1.5, 1.51, 1.49)}
     assert verdicts.ratio("cheap", "gpu_days", ("dc", "vd"), 1.029, rows).state == "supported"
     assert verdicts.ratio("cheap", "gpu_days", ("md", "vd"), 1.102, rows).state == "contradicted"
+    close = {"a": seeds(1.06, 1.0601, 1.0599), "same": seeds(1.0, 1.0, 1.0), "less": seeds(0.985, 0.9851, 0.9849)}
+    for label, value, state in (
+        ("a", 1.029, "contradicted"),  # by a tolerance of 0.05 one number would support all three
+        ("a", 1.068, "supported"),
+        ("a", 1.102, "supported"),
+        ("less", 1.029, "contradicted"),  # it costs less
+    ):
+        assert verdicts.ratio("cheap", "gpu_days", (label, "same"), value, close).state == state
     single = verdicts.ratio("cheap", "gpu_days", ("md", "vd"), 1.102, {"md": seeds(1.5), "vd": seeds(1.0)})
     assert single.words == (
         "one seed: size disagrees (not within ±0.05 of 1.102), undecided; “md” against “vd”: ratio 1.500, n = 1"
@@ -292,7 +300,7 @@ def test_accuracy_is_over_items_not_videos() -> None:
         stats.PerVideo((1,), (1, 1))
     with pytest.raises(ValueError, match="got 0 and 0"):
         stats.PerVideo((), ())
-    for right, of in ((2, 1), (-1, 1), (0, 0)):
+    for right, of in ((2, 1), (-2, 1), (0, 0)):
         with pytest.raises(ValueError, match=f"got {right} of {of}"):
             stats.PerVideo((1, right), (1, of))
 
