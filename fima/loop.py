@@ -57,10 +57,18 @@ SGD, AdamW = _eager(torch.optim.SGD), _eager(torch.optim.AdamW)
 
 
 def build_optimizer(optim: Optim, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """SGD with momentum as in the paper, or AdamW; fused where the device has it."""
+    """SGD with momentum as in the paper, or AdamW; fused where the device has it.
+
+    Momentum starts at zero, which gives the first step torch's own bits. Left to torch (2.14), fused SGD takes memory
+    as it is found, and a first step that overflows, as the first of float16 often does, leaves that in the momentum.
+    """
     shared: dict[str, Any] = {"weight_decay": optim.weight_decay, "fused": True}
     if optim.name == "sgd":
-        return cast(torch.optim.Optimizer, SGD(parameters, optim.lr, momentum=optim.momentum, **shared))
+        optimizer = cast(torch.optim.Optimizer, SGD(parameters, optim.lr, momentum=optim.momentum, **shared))
+        if optim.momentum:
+            for parameter in parameters:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return optimizer
     return cast(torch.optim.Optimizer, AdamW(parameters, optim.lr, betas=(optim.momentum, 0.999), **shared))
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,34 @@ def test_optimizers_are_torchs_to_the_last_bit(name: str, theirs: Any, tmp_path:
             optimizer.step()
         assert torch.equal(ours.weight, other.weight)
         assert torch.equal(ours.bias, other.bias)
+
+
+@pytest.fixture
+def memory_full_of_nan() -> Iterator[None]:
+    """What PyTorch allocates and does not fill."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.usefixtures("memory_full_of_nan")
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_a_first_step_that_overflows_leaves_no_trace(name: str) -> None:
+    """Of float16: the loss was scaled by too much, and the step is left out."""
+    network, untouched = (torch.nn.Linear(5, 3) for _ in range(2))
+    untouched.load_state_dict(network.state_dict())
+    optimizers = [loop.build_optimizer(Optim(name=name, lr=0.1), list(n.parameters())) for n in (network, untouched)]
+    scaler = torch.amp.GradScaler("cpu")
+    batch = torch.randn(7, 5)
+    for loss in (network(batch).sum() * math.inf, network(batch).square().mean()):
+        optimizers[0].zero_grad()
+        scaler.scale(loss).backward()
+        scaler.step(optimizers[0])
+        scaler.update()
+    untouched(batch).square().mean().backward()
+    optimizers[1].step()
+    torch.testing.assert_close(network.weight, untouched.weight)
+    torch.testing.assert_close(network.bias, untouched.bias)
 
 
 def test_a_step_imports_no_compiler() -> None:
