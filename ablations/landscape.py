@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from typing import TYPE_CHECKING, Any
 
 import optuna
 
-from ablations.plots import CHANCE, OURS, PAPER, STYLE
+from ablations.plots import CHANCE, OURS, PAPER, STYLE, saved
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,12 +33,8 @@ def draw(study: Study, found: Findings) -> dict[str, bytes]:
         with mpl.rc_context(STYLE), warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # the matplotlib plots
             figure = make(study, found)
-            if figure is None:
-                continue
-            for suffix, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
-                buffer = io.BytesIO()
-                figure.savefig(buffer, format=suffix, dpi=150, metadata=metadata, bbox_inches="tight")
-                pictures[f"{name}.{suffix}"] = buffer.getvalue()
+            if figure is not None:
+                pictures |= saved(figure, name, bbox_inches="tight")
     return pictures
 
 

@@ -49,18 +49,24 @@ def draw(table: Table) -> dict[str, bytes]:
 
     from ablations import effects
 
-    pictures = {}
+    pictures: dict[str, bytes] = {}
     with mpl.rc_context(STYLE):
         figures = {"plot": compose(table), "effect": effects.compose_effect(table)}
         figures["curve"] = effects.compose_curve(table)
         for name, figure in figures.items():
-            if figure is None:
-                continue
-            for suffix, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
-                buffer = io.BytesIO()
-                figure.savefig(buffer, format=suffix, dpi=150, metadata=metadata)
-                pictures[f"{name}.{suffix}"] = buffer.getvalue()
-                figure.set_layout_engine(None)  # what is laid out stays so: it takes as long as drawing
+            if figure is not None:
+                pictures |= saved(figure, name)
+    return pictures
+
+
+def saved(figure: Figure, name: str, **options: Any) -> dict[str, bytes]:
+    """{"NAME.png": ..., "NAME.pdf": ...}, without a date and the program's version."""
+    pictures = {}
+    for suffix, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=suffix, dpi=150, metadata=metadata, **options)
+        pictures[f"{name}.{suffix}"] = buffer.getvalue()
+        figure.set_layout_engine(None)  # what is laid out stays so: it takes as long as drawing
     return pictures
 
 

@@ -13,14 +13,14 @@ from multiprocessing import connection
 from typing import TYPE_CHECKING, Any
 
 from ablations import worker
-from ablations.engines.local import no_main
+from ablations.engines.local import FROZEN, no_main
 from ablations.store import Store
 
 if TYPE_CHECKING:
     from multiprocessing.queues import SimpleQueue
 
 # As in `ablations.engines.local`: loaded once for all ranks, and not again for those that are started anew.
-PRELOAD = ["torch", "torch._dynamo", "torch.utils.flop_counter", "fima.pretrain"]
+PRELOAD = ["torch", "torch._dynamo", "torch.utils.flop_counter", "fima.pretrain", FROZEN]
 RESTARTS = 2  # times that all ranks are started again, from the checkpoint, after one was killed
 
 

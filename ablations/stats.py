@@ -118,6 +118,7 @@ class Agreement:
     high: float | None = None
 
 
+@functools.cache
 def critical(n: int, level: float = LEVEL) -> float:
     """Student's t quantile for a two-sided interval of the mean of n >= 2 values."""
     from scipy.stats import t

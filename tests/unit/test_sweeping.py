@@ -1,4 +1,4 @@
-"""A sweep as a whole: processes, kills, several commands at once, pruning, reports. Stages are tiny functions here."""
+"""A sweep as a whole: processes, kills, several commands at once, pruning, reports. Stages are tiny functions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -23,8 +22,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from ablations import conducting, findings, search, searcher, spec, sweep, sweeping
-from ablations.plan import Stage
+from ablations import conducting, findings, landscape, plots, search, searcher, spec, sweep, sweeping
 from ablations.store import Store
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's, and Optuna's about its own plots
@@ -45,40 +43,6 @@ final: {seeds: [0, 1], metrics: [lin/ucf101, parameters]}
 PRUNED = "pruner: {name: median, every: 5, startup: 4}\n"
 
 
-# --- what the stages do
-
-
-def fake(stage: Stage, store: Store, workers: int, on_progress: Callable[..., None]) -> dict[str, Any]:
-    """A bowl over beta and threshold, with a little of the seed; pre-training shows it coming."""
-    with (store.root / "ran.txt").open("a") as file:
-        file.write(f"{stage.uid}\n")
-    uid = stage.uid if stage.kind == "pretrain" else next(u for u in _above(stage, store) if u.startswith("pretrain-"))
-    settings = (store.config(uid) or {})["config"]["settings"]
-    beta, threshold = settings["foreground"]["beta"], settings["pixel"]["threshold"]
-    good = 70 - 60 * (beta - 0.4) ** 2 - 8 * (threshold - 0.8) ** 2
-    if stage.kind == "pretrain":
-        if beta > 0.8 and (store.root / "trouble").exists():
-            raise ValueError("beta is too\nlarge for this machine")
-        for step in range(1, 11):
-            time.sleep(float((store.root / "pause").read_text()) if (store.root / "pause").exists() else 0)
-            on_progress(step, 10, {"loss": 1.0, **({"knn": good * step / 10} if step % 5 == 0 else {})})
-        return {"seconds": 1.0, "seconds_per_step": 0.1 + beta, "gflop_per_step": 3.0, "parameters_paper_millions": 1.0,
-                "parameters_millions": 1.5}  # fmt: skip
-    if stage.kind == "features":
-        return {"seconds": 0.1}
-    right = [int(random.Random(f"{uid}{i}").random() < good / 100) for i in range(60)]
-    return {"top1": good + 0.1 * stage.seed, "videos": 60, "classes": 6, "per_video": {"of": [1] * 60, "top1": right}}
-
-
-def _above(stage: Stage, store: Store) -> list[str]:
-    found, waiting = [], list(stage.needs)
-    while waiting:
-        uid = waiting.pop()
-        found.append(uid)
-        waiting += (store.config(uid) or {}).get("needs", [])
-    return found
-
-
 # --- helpers
 
 
@@ -91,7 +55,7 @@ def asked(folder: Path, text: str = SWEEP, **changes: Any) -> conducting.Asked:
         "name": str(path), "profile": "debug", "roots": (), "overrides": (), "jobs": 2, "trials": None, "minutes": None,
         "sampler_seed": None, "storage": None, "enqueue": (), "retry_failed": False, "final": True, "promote": None,
         "workers": 0, "store": folder / "runs", "reports": folder / "reports", "track": False,
-        "command": "fima-ablate sweep mine.yaml", "execute": f"{__name__}:fake",
+        "command": "fima-ablate sweep mine.yaml", "execute": "stages_of_sweeps:fake",
     }  # fmt: skip
     return conducting.Asked(**{**given, **changes})
 
@@ -126,7 +90,7 @@ from ablations import conducting
 import test_sweeping
 if __name__ == "__main__":
     asked = test_sweeping.asked(Path(sys.argv[1]), Path(sys.argv[1], "mine.yaml").read_text(), jobs=int(sys.argv[2]),
-                                track=sys.argv[3] == "track", execute="test_sweeping:fake")
+                                track=sys.argv[3] == "track", execute="stages_of_sweeps:fake")
     sys.exit(0 if conducting.conduct(asked, Console(stderr=True), print) else 1)
 """
 
@@ -276,6 +240,14 @@ def test_a_killed_process_is_started_again_and_its_trial_goes_on(tmp_path: Path)
     assert found[0].params == running.params
 
 
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take longer than all the rest of a report, and other tests look at them."""
+    monkeypatch.setattr(landscape, "draw", lambda *_: {})
+    monkeypatch.setattr(plots, "draw", lambda _: {})
+
+
+@pytest.mark.usefixtures("no_pictures")
 def test_failed_trials_say_why_and_are_tried_again_when_asked(tmp_path: Path) -> None:
     text = SWEEP.replace("{float: [0.1, 0.9]}", "{choices: [0.4, 0.85]}").replace(
         "pixel.threshold: {float: [0.2, 2.0], log: true}", "pixel.threshold: {choices: [0.7, 0.9]}"
