@@ -6,6 +6,7 @@ and switching a loss on draws nothing away from another view.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ from fima.config import Augment, Clip, Settings
 from fima.datasets import Data, Record
 
 GIB = 2**30
+# Start of the processes that read ahead. "fork" is DataLoader's own on Linux; a stage of the suite, which comes from a
+# fork server, would have a second one, and each reader would load torch again: three seconds of every start.
+READERS = "fork" if sys.platform == "linux" else None
 T = TypeVar("T")
 
 
@@ -308,6 +312,7 @@ def batches(
         _Guarded(dataset),
         batch_sampler=keys,  # type: ignore[arg-type]
         num_workers=workers,
+        multiprocessing_context=READERS,
         collate_fn=_Packed.of,
         generator=torch.Generator(),  # of its own: dropout's generator must not know of loaders, or no run resumes
         prefetch_factor=2,

@@ -70,6 +70,7 @@ def _small_world(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "fingerprint", lambda data, pretraining=False: "films", raising=False)
     monkeypatch.setattr(views, "Footage", Films)
     monkeypatch.setattr(loop.os, "fsync", lambda number: None)  # nobody pulls the plug here
+    monkeypatch.setattr(pretrain.cost, "sizes", lambda settings: {})  # takes longer than to train, and is not looked at
 
 
 # --- settings as dotted names ---
