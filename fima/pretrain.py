@@ -52,7 +52,7 @@ def run(
         probe: when to measure the encoder's kNN accuracy, which metrics then hold as "knn"; alters no result.
 
     Returns:
-        Sizes, steps, seconds and the last losses (of rank 0's share of the batch), as plain JSON data.
+        Sizes (on rank 0), steps, seconds and the last losses (of this rank's share of the batch), as plain JSON data.
 
     Raises:
         ValueError: settings, data or checkpoint do not fit, such as a checkpoint of another experiment; the line says
@@ -150,7 +150,7 @@ def run(
     seconds = spent + time.monotonic() - began
     memory = compute.peak_memory(device) / 2**30
     return {
-        **cost.sizes(settings),
+        **(cost.sizes(settings) if distributed.rank() == 0 else {}),
         "steps": steps,
         "videos": len(records),
         "devices": world,
