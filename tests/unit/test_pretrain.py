@@ -229,7 +229,7 @@ def one_thread() -> dict[str, str]:
 
 
 def test_kill_9_in_the_middle_of_a_run_changes_no_bit(tmp_path: Path) -> None:
-    file = written(tmp_path, optim={"batch": 4, "steps": 80, "lr": 0.01})
+    file = written(tmp_path, optim={"batch": 4, "steps": 40, "lr": 0.01})
     often = ["--every", "1", "--checkpoint-seconds", "0"]
     metrics = tmp_path / "cut/metrics.jsonl"
     with subprocess.Popen(
@@ -239,7 +239,7 @@ def test_kill_9_in_the_middle_of_a_run_changes_no_bit(tmp_path: Path) -> None:
             assert process.poll() is None
             time.sleep(0.01)
         process.kill()
-    assert len(metrics.read_text().splitlines()) < 80
+    assert len(metrics.read_text().splitlines()) < 40
     for name in ("cut", "whole"):
         subprocess.run(command(file, tmp_path / name, *often), env=one_thread(), check=True, capture_output=True)
     assert metrics.read_bytes() == (tmp_path / "whole/metrics.jsonl").read_bytes()
@@ -307,14 +307,14 @@ def test_two_processes_train_one_model(tmp_path: Path) -> None:
         ("data: [\n", "expected"),
     ],
 )
-def test_bad_settings_are_one_line(tmp_path: Path, text: str, said: str) -> None:
+def test_bad_settings_are_one_line(
+    tmp_path: Path, text: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text(text)
-    done = subprocess.run(
-        [sys.executable, "-m", "fima.pretrain", str(file), "--out", str(tmp_path)], capture_output=True, text=True
-    )
-    assert done.returncode != 0
-    assert "Traceback" not in done.stderr
-    line = done.stderr.strip().splitlines()[-1]  # below the bar, where there was one already
+    monkeypatch.setattr(sys, "argv", ["pretrain", str(file), "--out", str(tmp_path)])
+    with pytest.raises(SystemExit) as caught:
+        pretrain.main()
+    line = f"{capsys.readouterr().err}{caught.value.code}".strip().splitlines()[-1]  # below the bar, if there was one
     assert line.startswith(f"{file}: ")
     assert said in line
