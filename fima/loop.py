@@ -56,20 +56,24 @@ def _eager(optimizer: type[torch.optim.Optimizer]) -> type[Any]:
 SGD, AdamW = _eager(torch.optim.SGD), _eager(torch.optim.AdamW)
 
 
-def build_optimizer(optim: Optim, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+def build_optimizer(optim: Optim, parameters: list[nn.Parameter], scaled: bool = False) -> torch.optim.Optimizer:
     """SGD with momentum as in the paper, or AdamW; fused where the device has it.
 
-    Momentum starts at zero, which gives the first step torch's own bits. Left to torch (2.14), fused SGD takes memory
-    as it is found, and a first step that overflows, as the first of float16 often does, leaves that in the momentum.
+    Args:
+        optim: kind, rate, momentum and decay.
+        parameters: those that are trained.
+        scaled: steps go through a GradScaler, which may leave the first one out, as float16 often needs. Momentum is
+            then zero from the start: fused SGD (PyTorch 2.14) would take memory as it is found for it, and keep that.
+            Else it is made in the first step, in the room that backward leaves.
     """
     shared: dict[str, Any] = {"weight_decay": optim.weight_decay, "fused": True}
-    if optim.name == "sgd":
-        optimizer = cast(torch.optim.Optimizer, SGD(parameters, optim.lr, momentum=optim.momentum, **shared))
-        if optim.momentum:
-            for parameter in parameters:
-                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-        return optimizer
-    return cast(torch.optim.Optimizer, AdamW(parameters, optim.lr, betas=(optim.momentum, 0.999), **shared))
+    if optim.name == "adamw":
+        return cast(torch.optim.Optimizer, AdamW(parameters, optim.lr, betas=(optim.momentum, 0.999), **shared))
+    optimizer = cast(torch.optim.Optimizer, SGD(parameters, optim.lr, momentum=optim.momentum, **shared))
+    if scaled and optim.momentum:
+        for parameter in parameters:
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

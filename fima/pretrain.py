@@ -69,8 +69,8 @@ def run(
     compute.placed(model, settings.compute, device)
     made = loop.made_of(settings.active(), optim, seed, fingerprint(data, pretraining=True))
     trained = list(model.trained())
-    optimizer = loop.build_optimizer(optim, trained)
     scaler = torch.amp.GradScaler(device.type, enabled=settings.compute.precision == "float16")
+    optimizer = loop.build_optimizer(optim, trained, scaled=scaler.is_enabled())
     journal = loop.Journal(folder, every, checkpoint_seconds, on_progress, writes=distributed.rank() == 0)
     distributed.barrier()  # every rank reads the same resume point
 

@@ -120,8 +120,9 @@ def run(
         recipe = replace(recipe, optim=optim)
     steps = loop.total_steps(optim, len(train))
     model = Classifier(compute.placed(backbone, settings.compute, device), len(dataset.classes), recipe).to(device)
-    optimizer = loop.build_optimizer(optim, [p for p in model.parameters() if p.requires_grad])
     scaler = torch.amp.GradScaler(device.type, enabled=settings.compute.precision == "float16")
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = loop.build_optimizer(optim, trained, scaled=scaler.is_enabled())
     journal = loop.Journal(folder, every, checkpoint_seconds, on_progress)
     seen = {name: part for name, part in settings.active().items() if name in SEEN}
     how = {name: getattr(recipe, name) for name in ("clips", "dropout", "normalise", "frozen", "augmented")}

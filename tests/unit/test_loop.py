@@ -106,19 +106,20 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert path.read_text() == "old"
 
 
+@pytest.mark.parametrize("scaled", [False, True])
 @pytest.mark.parametrize(("name", "theirs"), [("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)])
-def test_optimizers_are_torchs_to_the_last_bit(name: str, theirs: Any, tmp_path: Path) -> None:
+def test_optimizers_are_torchs_to_the_last_bit(name: str, theirs: Any, scaled: bool, tmp_path: Path) -> None:
     """Also when a run goes on from a checkpoint."""
     optim = Optim.model_validate({"name": name, "lr": 0.1, "weight_decay": 0.01})
     more = {"momentum": optim.momentum} if name == "sgd" else {"betas": (optim.momentum, 0.999)}
     ours, other = (torch.nn.Linear(5, 3) for _ in range(2))
     other.load_state_dict(ours.state_dict())
-    mine = loop.build_optimizer(optim, list(ours.parameters()))
+    mine = loop.build_optimizer(optim, list(ours.parameters()), scaled)
     reference = theirs(other.parameters(), 0.1, weight_decay=0.01, fused=True, **more)
     for step in range(4):
         if step == 2:
             torch.save(mine.state_dict(), tmp_path / "state.pt")
-            mine = loop.build_optimizer(optim, list(ours.parameters()))
+            mine = loop.build_optimizer(optim, list(ours.parameters()), scaled)
             mine.load_state_dict(torch.load(tmp_path / "state.pt"))
         batch = torch.randn(7, 5)
         for network, optimizer in ((ours, mine), (other, reference)):
@@ -144,7 +145,8 @@ def test_a_first_step_that_overflows_leaves_no_trace(name: str) -> None:
     """Of float16: the loss was scaled by too much, and the step is left out."""
     network, untouched = (torch.nn.Linear(5, 3) for _ in range(2))
     untouched.load_state_dict(network.state_dict())
-    optimizers = [loop.build_optimizer(Optim(name=name, lr=0.1), list(n.parameters())) for n in (network, untouched)]
+    optim = Optim.model_validate({"name": name, "lr": 0.1})
+    optimizers = [loop.build_optimizer(optim, list(n.parameters()), scaled=True) for n in (network, untouched)]
     scaler = torch.amp.GradScaler("cpu")
     batch = torch.randn(7, 5)
     for loss in (network(batch).sum() * math.inf, network(batch).square().mean()):

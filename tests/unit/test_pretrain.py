@@ -186,9 +186,10 @@ def test_a_video_that_goes_while_it_is_needed_is_one_line(tmp_path: Path, worker
 
 
 def test_float16_scales_its_loss_on_the_cpu_too(tmp_path: Path) -> None:
-    optim = {"batch": 4, "steps": 2, "lr": 0.01}
+    """Its first step may overflow and is then left out; what follows is finite."""
+    optim = {"batch": 4, "steps": 4, "lr": 0.01}
     run(tmp_path, {**SMALL, "compute": {"precision": "float16"}, "optim": optim})
-    assert state(tmp_path)["scaler"]["scale"] > 1
+    assert 1 < state(tmp_path)["scaler"]["scale"] <= 2**16
 
 
 def test_a_batch_above_the_number_of_videos_is_refused(tmp_path: Path) -> None:
