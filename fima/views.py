@@ -6,12 +6,14 @@ and switching a loss on draws nothing away from another view.
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import islice
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,15 +23,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from fima import augment, background, clips, video
+from fima import augment, background, clips, distributed, video
 from fima.augment import Crop
 from fima.config import Augment, Clip, Settings
 from fima.datasets import Data, Record
 
 GIB = 2**30
-# Start of the processes that read ahead. "fork" is DataLoader's own on Linux; a stage of the suite, which comes from a
-# fork server, would have a second one, and each reader would load torch again: three seconds of every start.
-READERS = "fork" if sys.platform == "linux" else None
 T = TypeVar("T")
 
 
@@ -312,7 +311,7 @@ def batches(
         _Guarded(dataset),
         batch_sampler=keys,  # type: ignore[arg-type]
         num_workers=workers,
-        multiprocessing_context=READERS,
+        multiprocessing_context=_starting(),
         collate_fn=_Packed.of,
         generator=torch.Generator(),  # of its own: dropout's generator must not know of loaders, or no run resumes
         prefetch_factor=2,
@@ -321,6 +320,22 @@ def batches(
         if isinstance(packed, video.VideoError):
             raise packed
         yield packed.samples()
+
+
+def _starting() -> BaseContext | None:
+    """How the processes that read ahead start.
+
+    By fork, as DataLoader does by itself on Linux: in a stage of the suite, which comes from a fork server, it would
+    take another one, with nothing loaded, and each reader would load torch again, for three seconds of every start.
+    Beside other ranks from such a server that loads it once: NCCL does not bear a fork (PyTorch's notes on DDP).
+    """
+    if sys.platform != "linux":
+        return None
+    if not distributed.active():
+        return multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 def ahead(samples: Iterable[list[Sample]], prepare: Callable[[list[Sample]], T], device: torch.device) -> Iterator[T]:

@@ -279,15 +279,20 @@ def test_a_folder_of_another_experiment_is_refused(tmp_path: Path) -> None:
 def test_two_processes_train_one_model(tmp_path: Path) -> None:
     """DDP over gloo: shuffled keys, gathered queues, dropout of its own on each; a run of two halves is the whole.
 
-    With two decoders, of which one's class token is never asked: a parameter without gradient would end DDP.
+    Readers alter nothing. With two decoders, of which one's class token is never asked: a parameter without gradient
+    would end DDP.
     """
     steps = {"batch": 4, "lr": 0.01, "schedule": "constant"}
-    for name, lengths in (("whole", [4]), ("halves", [2, 4])):
+    for name, lengths, readers in (("whole", [4], 0), ("halves", [2, 4], 1)):
         for length in lengths:
-            file = written(tmp_path, optim={**steps, "steps": length}, decoder={**SMALL["decoder"], "shared": False})
+            file = written(
+                tmp_path, optim={**steps, "steps": length}, decoder={**SMALL["decoder"], "shared": False},
+                data={**DATA, "decoded": "stream"},
+            )  # fmt: skip
             done = subprocess.run(
-                command(file, tmp_path / name, processes=2), env=one_thread(), capture_output=True, text=True
-            )
+                command(file, tmp_path / name, "--workers", str(readers), processes=2),
+                env=one_thread(), capture_output=True, text=True,
+            )  # fmt: skip
             assert done.returncode == 0, done.stderr[-3000:]
         result = json.loads((tmp_path / name / "result.json").read_text())
         assert (result["devices"], result["steps"]) == (2, 4)
