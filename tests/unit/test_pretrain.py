@@ -283,8 +283,8 @@ def test_two_processes_train_one_model(tmp_path: Path) -> None:
     would end DDP.
     """
     steps = {"batch": 4, "lr": 0.01, "schedule": "constant"}
-    for name, lengths, readers in (("whole", [4], 0), ("halves", [2, 4], 1)):
-        for length in lengths:
+    for name, parts in (("whole", [(4, 0)]), ("halves", [(2, 0), (4, 1)])):
+        for length, readers in parts:
             file = written(
                 tmp_path, optim={**steps, "steps": length}, decoder={**SMALL["decoder"], "shared": False},
                 data={**DATA, "decoded": "stream"},
