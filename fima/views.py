@@ -311,7 +311,7 @@ def batches(
         _Guarded(dataset),
         batch_sampler=keys,  # type: ignore[arg-type]
         num_workers=workers,
-        multiprocessing_context=_starting(),
+        multiprocessing_context=_context_of_readers(),
         collate_fn=_Packed.of,
         generator=torch.Generator(),  # of its own: dropout's generator must not know of loaders, or no run resumes
         prefetch_factor=2,
@@ -322,11 +322,12 @@ def batches(
         yield packed.samples()
 
 
-def _starting() -> BaseContext | None:
+def _context_of_readers() -> BaseContext | None:
     """How the processes that read ahead start.
 
     By fork, as DataLoader does by itself on Linux: in a stage of the suite, which comes from a fork server, it would
-    take another one, with nothing loaded, and each reader would load torch again, for three seconds of every start.
+    take another one, with nothing loaded, and each reader would load torch again, for 3 CPU seconds
+    (tests/benchmarks/NOTES.md).
     Beside other ranks from such a server that loads it once: NCCL does not bear a fork (PyTorch's notes on DDP).
     """
     if sys.platform != "linux":

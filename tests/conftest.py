@@ -26,7 +26,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pytest_collection_finish() -> None:
-    """What is loaded by now is no garbage; looking for some in it takes half a second each time."""
+    """What is loaded by now is no garbage; looking for some in it takes time."""
     gc.freeze()
 
 

@@ -186,10 +186,17 @@ def test_a_video_that_goes_while_it_is_needed_is_one_line(tmp_path: Path, worker
 
 
 def test_float16_scales_its_loss_on_the_cpu_too(tmp_path: Path) -> None:
-    """Its first step may overflow and is then left out; what follows is finite."""
-    optim = {"batch": 4, "steps": 4, "lr": 0.01}
-    run(tmp_path, {**SMALL, "compute": {"precision": "float16"}, "optim": optim})
-    assert 1 < state(tmp_path)["scaler"]["scale"] <= 2**16
+    """Its first step may overflow and is then left out; what follows is finite, or the run would end."""
+    first = {}
+    for precision in ("float32", "float16"):
+        settings = {**SMALL, "compute": {"precision": precision}, "optim": {"batch": 4, "steps": 4, "lr": 0.01}}
+        run(tmp_path / precision, settings)
+        first[precision] = json.loads((tmp_path / precision / "metrics.jsonl").read_text().splitlines()[0])["loss"]
+    assert first["float16"] == pytest.approx(first["float32"], rel=0.02)
+    assert not state(tmp_path / "float32")["scaler"]
+    assert state(tmp_path / "float16")["scaler"]["scale"] > 1
+    momenta = [own["momentum_buffer"] for own in state(tmp_path / "float16")["optimizer"]["state"].values()]
+    assert momenta and all(momentum.isfinite().all() for momentum in momenta)
 
 
 def test_a_batch_above_the_number_of_videos_is_refused(tmp_path: Path) -> None:

@@ -513,3 +513,13 @@ def test_classification_is_never_blurred_and_can_leave_the_frame_as_it_is() -> N
         views.Classification([replace(stages[0], label=None)], views.Footage(data), Clip(frames=4), chosen, 0, True)[
             (0, 0)
         ]
+
+
+@pytest.mark.parametrize(("ranks", "start"), [(False, "fork"), (True, "forkserver")])
+def test_readers_are_forked_but_not_beside_ranks(monkeypatch: pytest.MonkeyPatch, ranks: bool, start: str) -> None:
+    """A stage's default is another fork server, of which each reader would load torch; NCCL does not bear a fork."""
+    monkeypatch.setattr(views.sys, "platform", "linux")
+    monkeypatch.setattr(views.distributed, "active", lambda: ranks)
+    monkeypatch.setattr("multiprocessing.forkserver._forkserver.set_forkserver_preload", lambda names: None)
+    context = views._context_of_readers()
+    assert context is not None and context.get_start_method() == start
