@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 from filelock import FileLock
 
 from ablations import cli
@@ -28,23 +29,27 @@ TIMES = re.compile(r"second|environment|attempt|started|ended|pid|gpu_days|devic
 
 
 @contextmanager
-def started(cwd: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """fima-ablate in a process of its own, in its own group so that a kill reaches all of it."""
-    command = [sys.executable, "-m", "ablations.cli", *arguments, *(["--jobs", "2"] if "run" in arguments else [])]
-    with subprocess.Popen(
-        command, cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-    ) as process:
-        try:
-            yield process
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+def started(cwd: Path, *arguments: str) -> Iterator[warm.Command]:
+    """fima-ablate, in its own group so that a kill reaches all of it."""
+    process = warm.start("ablations.cli:main", *arguments, *(["--jobs", "2"] if "run" in arguments else []), cwd=cwd)
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def call(cwd: Path, *arguments: str, seconds: float = 900) -> tuple[int, str, str]:
     with started(cwd, *arguments) as process:
-        out, err = process.communicate(timeout=seconds)
-    return process.returncode, out, err
+        code = process.wait(seconds)
+    return code, *process.communicate()
+
+
+def call_python(cwd: Path, *arguments: str) -> tuple[int, str]:
+    """Exit code and stderr of the same, as users start it."""
+    command = [sys.executable, "-m", "ablations.cli", *arguments]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, start_new_session=True)
+    return done.returncode, done.stderr
 
 
 @pytest.fixture
@@ -84,8 +89,10 @@ def results(store: Path) -> dict[str, Any]:
 
 def tables(reports: Path) -> dict[str, bytes]:
     files = (
-        path for path in sorted(reports.rglob("*")) if path.is_file() and path.name != "results.jsonl"
-    )  # has times
+        path
+        for path in sorted(reports.rglob("[!.]*"))  # a killed command leaves its draft
+        if path.is_file() and path.name != "results.jsonl"  # has times
+    )
     return {str(path.relative_to(reports)): path.read_bytes() for path in files}
 
 
@@ -96,7 +103,7 @@ def undisturbed(together: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     with FileLock(together / "undisturbed.lock"):
         if not (folder / "reports").exists():
             folder.mkdir(exist_ok=True)
-            code, _, err = call(folder, "run", "table3d_beta", "--profile", "debug")
+            code, err = call_python(folder, "run", "table3d_beta", "--profile", "debug", "--jobs", "2")
             assert code == 0, err
     return shutil.copytree(folder, tmp_path_factory.mktemp("copy") / "undisturbed")
 
@@ -261,7 +268,7 @@ def test_bad_input_is_one_clear_line(refused: Callable[..., tuple[int, str]], ar
 
 
 def test_bad_input_of_a_process_too(tmp_path: Path) -> None:
-    code, _, err = call(tmp_path, "run", "table3d_beta", "foreground.betta=0.4")
+    code, err = call_python(tmp_path, "run", "table3d_beta", "foreground.betta=0.4")
     assert code == 2
     assert err.startswith("fima-ablate: ")
     assert err.count("\n") == 1

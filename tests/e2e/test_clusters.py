@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 
 from ablations import worker
 from ablations.engines import choose, remote, slurm
@@ -34,20 +33,16 @@ STEPS = 60
 
 
 @contextmanager
-def running(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+def running(folder: Path, *options: str) -> Iterator[warm.Command]:
     """One pre-training of some seconds, in a process group of its own."""
     (folder / "one.yaml").write_text(STUDY)
-    command = [sys.executable, "-m", "ablations.cli", "run", "one.yaml", "--profile", "debug", "--no-mlflow", "--jobs",
-               "1", "--workers", "0", f"optim.steps={STEPS}", *options]  # fmt: skip
-    with subprocess.Popen(
-        command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    ) as process:  # fmt: skip
-        try:
-            yield process
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+    words = ["run", "one.yaml", "--profile", "debug", "--no-mlflow", "--jobs", "1", "--workers", "0"]
+    process = warm.start("ablations.cli:main", *words, f"optim.steps={STEPS}", *options, cwd=folder)
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def wait_for(condition: Callable[[], Any], what: str, seconds: float = 300) -> None:

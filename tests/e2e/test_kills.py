@@ -10,12 +10,12 @@ import os
 import random
 import re
 import signal
-import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import warm
 from test_cli import call, results, started, tables
 
 from ablations.store import Store
@@ -35,7 +35,7 @@ def running(store: Store) -> list[int]:
     return [status.pid for status in found if status.state == "running" and status.pid is not None]
 
 
-def strike(process: subprocess.Popen[str], store: Store, chance: random.Random, most: float) -> str | None:
+def strike(process: warm.Command, store: Store, chance: random.Random, most: float) -> str | None:
     """Kill a stage or the command after at most so many seconds of work; None if the command was done before."""
     instant = time.monotonic() + chance.uniform(0, most)
     stage = chance.random() < 0.5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import warm
 import yaml
 
 from fima import datasets, pretrain, video, views
@@ -69,9 +71,10 @@ def equal(one: Any, other: Any) -> bool:
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path, precision: str) -> None:
-    settings = {**SMALL, "compute": {"precision": precision}}
+    optim = {**SMALL["optim"], "steps": 4}
+    settings = {**SMALL, "compute": {"precision": precision}, "optim": optim}
     whole = run(tmp_path / "whole", settings)
-    for kill_at in (2, 5):
+    for kill_at in (1, 3):
         with pytest.raises(Killed):
             run(tmp_path / "cut", settings, kill_at)
     resumed = run(tmp_path / "cut", settings)
@@ -219,10 +222,9 @@ def test_the_encoder_is_what_evaluation_loads(tmp_path: Path) -> None:
         assert torch.equal(tensor, saved[f"query.backbone.{name}"]), name
 
 
-def command(file: Path, out: Path, *words: str, processes: int = 1) -> list[str]:
-    """`python -m fima.pretrain`, under torchrun where there are several processes."""
-    launch = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"] if processes > 1 else []
-    return [sys.executable, "-m", *launch, "fima.pretrain", str(file), "--out", str(out), "--workers", "0", *words]
+def words(file: Path, out: Path, *more: str) -> list[str]:
+    """What `python -m fima.pretrain` is told."""
+    return [str(file), "--out", str(out), "--workers", "0", *more]
 
 
 def written(tmp_path: Path, **changed: Any) -> Path:
@@ -232,24 +234,49 @@ def written(tmp_path: Path, **changed: Any) -> Path:
     return file
 
 
-def one_thread() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1"}
+def by_torchrun(given: list[str]) -> None:
+    """`torchrun --nproc_per_node=2 -m fima.pretrain ...`."""
+    launch = ["torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "fima.pretrain"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-m", *launch, *given], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def by_hand(given: list[str], folder: Path) -> None:
+    """Two ranks that are told what torchrun would tell them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ranks = [
+        warm.start(
+            "fima.pretrain:main", *given, cwd=folder,
+            env={**os.environ, "RANK": f"{rank}", "LOCAL_RANK": f"{rank}", "WORLD_SIZE": "2",
+                 "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{port}"},
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    for rank in ranks:
+        assert rank.wait() == 0, rank.communicate()
 
 
 def test_kill_9_in_the_middle_of_a_run_changes_no_bit(tmp_path: Path) -> None:
     file = written(tmp_path, optim={"batch": 4, "steps": 40, "lr": 0.01})
-    often = ["--every", "1", "--checkpoint-seconds", "0"]
     metrics = tmp_path / "cut/metrics.jsonl"
-    with subprocess.Popen(
-        command(file, tmp_path / "cut", *often), env=one_thread(), stderr=subprocess.DEVNULL
-    ) as process:
-        while not metrics.exists() or len(metrics.read_text().splitlines()) < 5:
-            assert process.poll() is None
-            time.sleep(0.01)
-        process.kill()
+
+    def start(name: str) -> warm.Command:
+        often = words(file, tmp_path / name, "--every", "1", "--checkpoint-seconds", "0")
+        return warm.start("fima.pretrain:main", *often, cwd=tmp_path)
+
+    process = start("cut")
+    while not metrics.exists() or len(metrics.read_text().splitlines()) < 5:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
     assert len(metrics.read_text().splitlines()) < 40
     for name in ("cut", "whole"):
-        subprocess.run(command(file, tmp_path / name, *often), env=one_thread(), check=True, capture_output=True)
+        process = start(name)
+        assert process.wait() == 0, process.communicate()
     assert metrics.read_bytes() == (tmp_path / "whole/metrics.jsonl").read_bytes()
     one, other = state(tmp_path / "whole"), state(tmp_path / "cut")
     assert equal(one["model"], other["model"]) and equal(one["optimizer"], other["optimizer"])
@@ -289,18 +316,17 @@ def test_two_processes_train_one_model(tmp_path: Path) -> None:
     Readers alter nothing. With two decoders, of which one's class token is never asked: a parameter without gradient
     would end DDP.
     """
-    steps = {"batch": 4, "lr": 0.01, "schedule": "constant"}
     for name, parts in (("whole", [(4, 0)]), ("halves", [(2, 0), (4, 1)])):
         for length, readers in parts:
             file = written(
-                tmp_path, optim={**steps, "steps": length}, decoder={**SMALL["decoder"], "shared": False},
-                data={**DATA, "decoded": "stream"},
+                tmp_path, optim={"batch": 4, "lr": 0.01, "schedule": "constant", "steps": length},
+                decoder={**SMALL["decoder"], "shared": False}, data={**DATA, "decoded": "stream"},
             )  # fmt: skip
-            done = subprocess.run(
-                command(file, tmp_path / name, "--workers", str(readers), processes=2),
-                env=one_thread(), capture_output=True, text=True,
-            )  # fmt: skip
-            assert done.returncode == 0, done.stderr[-3000:]
+            given = words(file, tmp_path / name, "--workers", str(readers))
+            if name == "whole":
+                by_torchrun(given)
+            else:
+                by_hand(given, tmp_path)
         result = json.loads((tmp_path / name / "result.json").read_text())
         assert (result["devices"], result["steps"]) == (2, 4)
     whole, halves = state(tmp_path / "whole"), state(tmp_path / "halves")

@@ -19,6 +19,7 @@ from typing import Any
 
 import optuna
 import pytest
+import warm
 import yaml
 from rich.console import Console
 
@@ -88,30 +89,20 @@ def draw_nothing(put: Callable[[Any, str, Any], None]) -> None:
     put(plots, "draw", lambda _: {})
 
 
-SCRIPT = """
-import sys
-from pathlib import Path
-from rich.console import Console
-from ablations import conducting
-import test_sweeping
-if __name__ == "__main__":
-    test_sweeping.draw_nothing(setattr)
-    asked = test_sweeping.asked(Path(sys.argv[1]), Path(sys.argv[1], "mine.yaml").read_text(), jobs=int(sys.argv[2]),
-                                track=sys.argv[3] == "track", execute="stages_of_sweeps:fake")
-    sys.exit(0 if conducting.conduct(asked, Console(stderr=True), print) else 1)
-"""
+def main() -> None:
+    """What `command` runs."""
+    folder, jobs, track = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "track"
+    draw_nothing(setattr)
+    given = asked(folder, (folder / "mine.yaml").read_text(), jobs=jobs, track=track)
+    sys.exit(0 if conducting.conduct(given, Console(stderr=True), print) else 1)
 
 
-def command(folder: Path, jobs: int, track: bool = False) -> subprocess.Popen[str]:
+def command(folder: Path, jobs: int, track: bool = False) -> warm.Command:
     """A sweep command of its own, in a group of its own."""
-    script = folder / "command.py"
-    script.write_text(SCRIPT)
-    with (folder / "said.txt").open("a") as said:
-        return subprocess.Popen(
-            [sys.executable, str(script), str(folder), str(jobs), "track" if track else "-"],
-            stdout=said, stderr=said, text=True, start_new_session=True, cwd=folder,
-            env={**os.environ, "PYTHONPATH": f"{HERE}:{HERE.parents[1]}"},
-        )  # fmt: skip
+    return warm.start(
+        "test_sweeping:main", str(folder), str(jobs), "track" if track else "-",
+        cwd=folder, said=folder / "said.txt", env={**os.environ, "PYTHONPATH": str(HERE)},
+    )  # fmt: skip
 
 
 def wait_for(what: Callable[[], bool], seconds: float = 300) -> None:
