@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import warm
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -482,15 +483,18 @@ def test_importing_the_figures_draws_in_no_picture_library_and_no_suite() -> Non
 
 
 def test_the_command_draws_and_complains_in_one_line(folder: Path, stages: list[Stage], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "fima.figures", *(str(stage.folder) for stage in stages), "--out", str(tmp_path)]
+    def called(*words: str) -> tuple[int, str, str]:
+        process = warm.start("fima.figures.__main__:main", *words, "--out", str(tmp_path), cwd=tmp_path)
+        return process.wait(), *process.communicate()
+
     few = ["--only", "masks", "affinity", "--videos", "2"]
-    done = subprocess.run([*command, *few], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+    code, out, err = called(*(str(stage.folder) for stage in stages), *few)
+    assert (code, err) == (0, "")
     names = {path.name for path in tmp_path.iterdir() if path.suffix == ".png"}
     assert names == {"affinity.png", "masks-vv-pix-fra.png", "masks-vv-vd.png"}
-    assert done.stdout.count("Checkpoints: ") == 3
-    done = subprocess.run([*command[:3], str(tmp_path), "--out", str(tmp_path)], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr.strip().splitlines() == [
+    assert out.count("Checkpoints: ") == 3
+    code, _, err = called(str(tmp_path))
+    assert code == 1
+    assert err.strip().splitlines() == [
         f"{tmp_path}/config.json: is not there; a figure takes the folder of a finished stage"
     ]
