@@ -26,6 +26,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NoReturn, cast
 
@@ -71,6 +72,13 @@ class Command:
         self.wait(timeout)
         return (self.folder / "out").read_text(), (self.folder / "err").read_text()
 
+    def says(self, line: str, timeout: float = 300) -> None:
+        """Wait until it has printed a line."""
+        deadline = time.monotonic() + timeout
+        while f"{line}\n" not in (self.folder / "out").read_text():
+            assert self.returncode is None and time.monotonic() < deadline, (self.folder / "err").read_text()
+            time.sleep(0.01)
+
     def send_signal(self, sign: int) -> None:
         """Send it a signal, if it runs."""
         if self.returncode is None:
@@ -109,6 +117,8 @@ class Warm:
         folder.mkdir()
         self._commands += 1
         files = [str(said or folder / name) for name in ("out", "err")]
+        for file in files:
+            Path(file).touch()
         asked = {"main": main, "words": words, "cwd": str(cwd), "env": dict(env), "files": files, "folder": str(folder)}
         to, of = cast("IO[str]", self._server.stdin), cast("IO[str]", self._server.stdout)
         print(json.dumps(asked), file=to, flush=True)
@@ -133,6 +143,11 @@ def _process() -> Warm:
 def start(main: str, *words: str, **where: Any) -> Command:
     """`Warm.start` of a process that lives as long as this one."""
     return _process().start(main, *words, **where)
+
+
+def run(code: str, *words: str, **where: Any) -> Command:
+    """`python -c code words...`."""
+    return start("warm:_code", code, *words, **where)
 
 
 # --- in the process
@@ -173,6 +188,13 @@ def become(asked: Mapping[str, Any]) -> Callable[[], None]:
     sys.argv = [str(importlib.import_module(module).__file__), *asked["words"]]
     take_spares()
     return cast("Callable[[], None]", getattr(sys.modules[module], function))
+
+
+def _code() -> None:
+    """What `run` runs."""
+    code = sys.argv.pop(1)
+    sys.argv[0] = "-c"
+    exec(code, {"__name__": "__main__"})
 
 
 def take_spares() -> None:
@@ -217,10 +239,31 @@ def wait_and_be(asks: socket.socket) -> NoReturn:
         os.close(top + at)
     os.environ.clear()
     os.environ.update(asked["env"])
-    sys.argv = ["-c", *asked["words"]]
     if "spawn_main" in asked["code"]:  # a searcher of a sweep, which has a fork server of its own
         take_spares()
-    end_with(lambda: exec(asked["code"], {"__name__": "__main__"}))
+    else:  # a fork server: stages on several devices have fork servers of their own
+        multiprocessing.util.spawnv_passfds = fork_now
+    be(asked["code"], asked["words"])
+
+
+def fork_now(path: bytes, words: Sequence[str], numbers: Sequence[int]) -> int:
+    """The same from a process that waits for it, with one more thread that waits for the end of its parent."""
+    pid = os.fork()
+    if pid == 0:
+        nothing = os.open(os.devnull, os.O_RDWR)  # in the place of what a new Python would not have: objects here
+        for number in (int(entry.name) for entry in Path("/proc/self/fd").iterdir()):  # close theirs when they go
+            if number > 2 and number not in numbers:
+                with suppress(OSError):  # that of iterdir itself
+                    os.dup2(nothing, number)
+        code, *rest = words[list(words).index("-c") + 1 :]
+        be(code, rest)
+    return pid
+
+
+def be(code: str, words: Sequence[str]) -> NoReturn:
+    """Be `python -c code words...`."""
+    sys.argv = ["-c", *words]
+    end_with(lambda: exec(code, {"__name__": "__main__"}))
 
 
 def end_with(work: Callable[[], None]) -> NoReturn:

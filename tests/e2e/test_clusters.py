@@ -29,7 +29,7 @@ metrics: [parameters]
 rows:
   - {label: "a", default: true}
 """
-STEPS = 60
+STEPS = 40
 
 
 @contextmanager

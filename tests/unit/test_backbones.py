@@ -267,7 +267,7 @@ def test_no_layer_leaves_channels_last(name: str, precision: torch.dtype) -> Non
 
     for layer in network.modules():
         layer.register_forward_hook(look)
-    frames, size = (16, 48) if kept else (8, 32)  # slow there
+    frames, size = (16, 48) if kept else (4, 16)  # slow there
     clips = torch.randn(2, 3, frames, size, size).to(precision, memory_format=torch.channels_last_3d)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # where PyTorch's choice is the worst

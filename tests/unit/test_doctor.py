@@ -6,11 +6,8 @@ import importlib.metadata
 import json
 import os
 import shutil
-import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterable
@@ -19,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 from typer.testing import CliRunner
 
 from ablations import doctor, health, machine, mirrored, tracking
@@ -115,12 +113,11 @@ def test_stages_of_a_killed_process_and_failed_ones_are_told(store: Store) -> No
         "    store.start('linear-b'); print('held', flush=True); time.sleep(60)\n"
     )
     store.prepare(Stage("linear", "linear-b", {}, 0, (), "stage b"))
-    process = subprocess.Popen([sys.executable, "-c", code, str(store.root)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "held\n"
+    process = warm.run(code, str(store.root), cwd=store.root.parent)
+    process.says("held")
     assert bad(health.stages, store) == []
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.kill()
+    process.wait()
     for number in range(7):
         store.prepare(Stage("linear", f"linear-f{number}", {}, 0, (), f"stage f{number}"))
         store.start(f"linear-f{number}")
@@ -284,12 +281,11 @@ def killed_tracker(store: Store) -> Any:
     from mlflow import MlflowClient
 
     (store.root / "mlflow.json").write_text("{}")
-    process = subprocess.Popen([sys.executable, "-c", TRACKS, str(store.root)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "tracked\n"
+    process = warm.run(TRACKS, str(store.root), cwd=store.root.parent)
+    process.says("tracked")
     assert [finding.line() for finding in mirrored.check(store) if "RUNNING" in finding.what] == []  # it lives
     process.kill()
-    process.communicate()
+    process.wait()
     return MlflowClient(tracking_uri=tracking.default_uri(store))
 
 
@@ -339,8 +335,9 @@ def test_a_database_that_is_gone_is_made_again(mirrored_store: Store) -> None:
     # in a process that does not hold the old one open
     code = "import sys, pathlib; from ablations import mirrored, store\n"
     code += "print([f.what for f in mirrored.fix(store.Store(pathlib.Path(sys.argv[1])))])"
-    out = subprocess.run([sys.executable, "-c", code, str(store.root)], capture_output=True, text=True, check=True)
-    assert "mlflow.db is made again from the store" in out.stdout
+    process = warm.run(code, str(store.root), cwd=store.root.parent)
+    assert process.wait() == 0, process.communicate()
+    assert "mlflow.db is made again from the store" in process.communicate()[0]
     with closing(sqlite3.connect(store.root.parent / "mlflow.db")) as database:
         found = database.execute("select status from runs order by status").fetchall()
     assert found == [("FINISHED",), ("KILLED",), ("KILLED",)]

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
+import warm
 from rich.console import Console
 
 from ablations import cards, engine, worker
@@ -170,7 +171,7 @@ def script(folder: Path, execute: str, jobs: int = 1) -> subprocess.Popen[str]:
     path.write_text(SCRIPT.format(root=str(folder / "runs"), execute=execute, jobs=jobs))
     return subprocess.Popen(
         [sys.executable, str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder,
-        env={**os.environ, "PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parents[1]}"},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (HERE, *HERE.parents[:2])))},
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )  # fmt: skip
 
@@ -412,11 +413,10 @@ def test_what_another_process_runs_is_waited_for(store: Store) -> None:
         "    store.fail('a', 'no luck') if sys.argv[2] == 'fail' else store.finish('a', {'sum': 41})\n"
     )
     for how in ("fail", "finish"):
-        other = subprocess.Popen([sys.executable, "-c", code, str(store.root), how], stdout=subprocess.PIPE, text=True)
-        assert other.stdout is not None
-        assert other.stdout.readline() == "held\n"
+        other = warm.run(code, str(store.root), how, cwd=store.root.parent)
+        other.says("held")
         outcome, shown, _ = go(planned(a="", b="a"), store)
-        other.communicate()
+        other.wait()
         assert f"waiting for pid {other.pid}" in shown
         if how == "fail":
             assert outcome.failed == {"a": "no luck"}

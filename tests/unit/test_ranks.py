@@ -6,12 +6,14 @@ import io
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+import warm
 from rich.console import Console
 from torch import nn
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
@@ -93,16 +95,26 @@ def told(folder: Path, rank: int) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / f"terms-{rank}.jsonl").read_text().splitlines()]
 
 
-@pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, engine.Outcome]:
-    datasets.load(Data.model_validate(DATA))  # rendered once, before two processes ask for it
-    store = Store(tmp_path_factory.mktemp("ranks") / "runs")
+def run_all() -> None:
+    """What `ran` starts."""
     names = ("whole", "cut", "value", "memory")
     plan: Any = SimpleNamespace(stages={uid: Stage("pretrain", uid, {}, 0, (), uid) for uid in names})
     outcome = engine.run(
-        plan, store, jobs=3, workers=0, console=Console(file=io.StringIO()), devices=2, execute=f"{__name__}:execute"
-    )
-    return store, outcome
+        plan, Store(Path(sys.argv[1])), jobs=3, workers=0, console=Console(file=io.StringIO()), devices=2,
+        execute="test_ranks:execute",
+    )  # fmt: skip
+    print(json.dumps({"done": outcome.done, "failed": outcome.failed}))
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Any]:
+    """The store and how the stages ended."""
+    datasets.load(Data.model_validate(DATA))  # rendered once, before two processes ask for it
+    folder = tmp_path_factory.mktemp("ranks")
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    process = warm.start("test_ranks:run_all", str(folder / "runs"), cwd=folder, env=env)
+    assert process.wait() == 0, process.communicate()
+    return Store(folder / "runs"), SimpleNamespace(**json.loads(process.communicate()[0]))
 
 
 def test_the_first_losses_of_two_processes_are_those_of_one(ran: tuple[Store, Any], tmp_path: Path) -> None:

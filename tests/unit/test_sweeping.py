@@ -52,6 +52,7 @@ def asked(folder: Path, text: str = SWEEP, **changes: Any) -> conducting.Asked:
     if not path.exists() or path.read_text() != text:
         path.write_text(text)
     (folder / "runs").mkdir(exist_ok=True)
+    changes |= {"promote": Path(changes["promote"])} if changes.get("promote") else {}
     given: dict[str, Any] = {
         "name": str(path), "profile": "debug", "roots": (), "overrides": (), "jobs": 2, "trials": None, "minutes": None,
         "sampler_seed": None, "storage": None, "enqueue": (), "retry_failed": False, "final": True, "promote": None,
@@ -91,18 +92,28 @@ def draw_nothing(put: Callable[[Any, str, Any], None]) -> None:
 
 def main() -> None:
     """What `command` runs."""
-    folder, jobs, track = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "track"
-    draw_nothing(setattr)
-    given = asked(folder, (folder / "mine.yaml").read_text(), jobs=jobs, track=track)
-    sys.exit(0 if conducting.conduct(given, Console(stderr=True), print) else 1)
+    folder, changes, pictures = Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3] == "pictures"
+    if not pictures:
+        draw_nothing(setattr)
+    given = asked(folder, (folder / "mine.yaml").read_text(), **changes)
+    sys.exit(0 if conducting.conduct(given, Console(stderr=True, width=200), print) else 1)
 
 
-def command(folder: Path, jobs: int, track: bool = False) -> warm.Command:
-    """A sweep command of its own, in a group of its own."""
+def command(folder: Path, pictures: bool = False, **changes: Any) -> warm.Command:
+    """The command of the sweep that is in the folder, in a group of its own."""
     return warm.start(
-        "test_sweeping:main", str(folder), str(jobs), "track" if track else "-",
+        "test_sweeping:main", str(folder), json.dumps(changes), "pictures" if pictures else "-",
         cwd=folder, said=folder / "said.txt", env={**os.environ, "PYTHONPATH": str(HERE)},
     )  # fmt: skip
+
+
+def commanded(folder: Path, **how: Any) -> tuple[bool, str]:
+    """Whether all went well with `command`, and what it said."""
+    (folder / "said.txt").unlink(missing_ok=True)
+    code = command(folder, **how).wait()
+    said = (folder / "said.txt").read_text()
+    assert code in (0, 1) and "Traceback" not in said, said
+    return code == 0, said
 
 
 def wait_for(what: Callable[[], bool], seconds: float = 300) -> None:
@@ -126,8 +137,9 @@ def test_a_sweep_from_paper_rows_to_a_promoted_row(tmp_path: Path) -> None:
         "study: own\ntitle: Mine\nmetrics: [lin/ucf101]\nbase: {losses: [vv, pix]}\nrows:\n"
         "  - {label: a, default: true}  # kept\n\nclaims: []  # kept too\n"
     )
-    options: dict[str, Any] = {"enqueue": ("table3d_beta",), "promote": mine, "jobs": 1}
-    well, said = conduct(tmp_path, SWEEP + PRUNED, **options)
+    asked(tmp_path, SWEEP + PRUNED)
+    options: dict[str, Any] = {"enqueue": ["table3d_beta"], "promote": str(mine), "jobs": 1, "pictures": True}
+    well, said = commanded(tmp_path, **options)
     assert well
     found = trials(tmp_path)
     assert len(found) == 8
@@ -165,7 +177,7 @@ def test_a_sweep_from_paper_rows_to_a_promoted_row(tmp_path: Path) -> None:
     assert f"complete trials of sweep mine, profile debug: lin/ucf101 {best['values'][0]:.4g} on 1/4 of train" in text
 
     before = {path: path.read_bytes() for path in folder.rglob("*.*") if path.is_file()}
-    well, said = conduct(tmp_path, SWEEP + PRUNED, **options)
+    well, said = commanded(tmp_path, **options)
     assert well
     assert set(ran(tmp_path).values()) == {1}
     assert {path: path.read_bytes() for path in folder.rglob("*.*") if path.is_file()} == before
@@ -176,12 +188,12 @@ def test_a_sweep_from_paper_rows_to_a_promoted_row(tmp_path: Path) -> None:
 def test_killed_and_resumed_no_trial_is_lost_stuck_or_repeated(tmp_path: Path) -> None:
     asked(tmp_path, SWEEP.replace("trials: 8", "trials: 5").replace("seeds: [0, 1]", "seeds: [0]"))
     (tmp_path / "runs" / "pause").write_text("0.05")
-    process = command(tmp_path, 2, track=True)
+    process = command(tmp_path, track=True)
     wait_for(lambda: any("linear-" in uid for uid in ran(tmp_path)) or process.poll() is not None)
     os.killpg(process.pid, signal.SIGKILL)  # the command; what it started must end by itself
     process.wait()
     (tmp_path / "runs" / "pause").write_text("0")
-    process = command(tmp_path, 2, track=True)
+    process = command(tmp_path, track=True)
     assert process.wait(600) == 0, (tmp_path / "said.txt").read_text()
     found = trials(tmp_path)
     assert [trial.state.name for trial in found] == ["COMPLETE"] * 5
@@ -215,7 +227,7 @@ def test_killed_and_resumed_no_trial_is_lost_stuck_or_repeated(tmp_path: Path) -
 def test_two_commands_share_a_sweep(tmp_path: Path) -> None:
     asked(tmp_path, SWEEP.replace("trials: 8", "trials: 5").replace("seeds: [0, 1]", "seeds: [0]"))
     (tmp_path / "runs" / "pause").write_text("0.03")
-    both = [command(tmp_path, 1), command(tmp_path, 1)]
+    both = [command(tmp_path, jobs=1), command(tmp_path, jobs=1)]
     assert [process.wait(600) for process in both] == [0, 0], (tmp_path / "said.txt").read_text()
     found = trials(tmp_path)
     assert [trial.state.name for trial in found] == ["COMPLETE"] * 5
@@ -226,7 +238,7 @@ def test_two_commands_share_a_sweep(tmp_path: Path) -> None:
 def test_a_killed_process_is_started_again_and_its_trial_goes_on(tmp_path: Path) -> None:
     asked(tmp_path, SWEEP.replace("trials: 8", "trials: 2").replace("seeds: [0, 1]", "seeds: [0]"))
     (tmp_path / "runs" / "pause").write_text("0.3")
-    process = command(tmp_path, 1)
+    process = command(tmp_path, jobs=1)
     wait_for(lambda: bool(ran(tmp_path)))
     (running,) = (trial for trial in trials(tmp_path) if trial.state.name == "RUNNING")
     (tmp_path / "runs" / "pause").write_text("0")
@@ -237,12 +249,6 @@ def test_a_killed_process_is_started_again_and_its_trial_goes_on(tmp_path: Path)
     assert found[0].params == running.params
 
 
-@pytest.fixture
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    draw_nothing(monkeypatch.setattr)
-
-
-@pytest.mark.usefixtures("no_pictures")
 def test_failed_trials_say_why_and_are_tried_again_when_asked(tmp_path: Path) -> None:
     text = SWEEP.replace("{float: [0.1, 0.9]}", "{choices: [0.4, 0.85]}").replace(
         "pixel.threshold: {float: [0.2, 2.0], log: true}", "pixel.threshold: {choices: [0.7, 0.9]}"
@@ -252,17 +258,17 @@ def test_failed_trials_say_why_and_are_tried_again_when_asked(tmp_path: Path) ->
     trouble = tmp_path / "runs" / "trouble"
     trouble.touch()
     once: dict[str, Any] = {"jobs": 1, "final": False}
-    well, said = conduct(tmp_path, text, **once)
+    well, said = commanded(tmp_path, **once)
     assert not well
     assert "failed: trial 2: pre-training of trial 2" in said
     assert "beta is too large for this machine" in said
     assert Counter(trial.state.name for trial in trials(tmp_path)) == {"COMPLETE": 2, "FAIL": 2}
     assert "beta is too large" in (report(tmp_path) / "sweep.md").read_text()
     trouble.unlink()
-    well, said = conduct(tmp_path, text, **once, retry_failed=True)
+    well, said = commanded(tmp_path, **once, retry_failed=True)
     assert well and "failed:" not in said
     assert Counter(trial.state.name for trial in trials(tmp_path)) == {"COMPLETE": 4, "FAIL": 2}
-    conduct(tmp_path, text, **once, retry_failed=True)
+    commanded(tmp_path, **once, retry_failed=True)
     assert len(trials(tmp_path)) == 6
 
 

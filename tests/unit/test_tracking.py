@@ -6,8 +6,6 @@ import json
 import os
 import shutil
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import warm
 
 from ablations import mirror as mirroring
 from ablations import tracking
@@ -327,12 +326,10 @@ Mirror(Store(Path(sys.argv[1])), sys.argv[2])
 def test_killed_while_the_database_is_made(store: Store) -> None:
     """MLflow cannot open one that is half made, ever."""
     (store.root.parent / "mlflow.db").unlink()
-    command = [sys.executable, "-c", MAKER, str(store.root), tracking.default_uri(store)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "half\n"
+    process = warm.run(MAKER, str(store.root), tracking.default_uri(store), cwd=store.root.parent)
+    process.says("half")
     process.kill()
-    process.communicate()
+    process.wait()
     assert not (store.root.parent / "mlflow.db").exists()
     finish(store, "pre-a")
     assert mirror(store) == []
@@ -406,15 +403,10 @@ def test_two_commands_may_be_the_first_to_open_a_database_of_a_server(postgres: 
         "import sys; from pathlib import Path; from ablations.mirror import Mirror; from ablations.store import Store;"
         "print(Mirror(Store(Path(sys.argv[1])), sys.argv[2]).experiment)"
     )
-    both = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, name, uri], cwd=tmp_path, text=True, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, env={**os.environ, **tracking.QUIET},
-        )
-        for name in ("one", "other")
-    ]  # fmt: skip
-    outs = [process.communicate(timeout=600) for process in both]
-    assert [process.returncode for process in both] == [0, 0], outs
+    env = {**os.environ, **tracking.QUIET}
+    both = [warm.run(code, name, uri, cwd=tmp_path, env=env) for name in ("one", "other")]
+    assert [process.wait() for process in both] == [0, 0], [process.communicate() for process in both]
+    outs = [process.communicate() for process in both]
     assert outs[0][0] == outs[1][0]
     place = MlflowClient(tracking_uri=uri).get_experiment(outs[0][0].strip()).artifact_location
     assert place in [(tmp_path / name / "mlflow-artifacts").as_uri() for name in ("one", "other")]
