@@ -1,9 +1,10 @@
 """What every benchmark prints: time, share of this machine's matrix-product peak, ratio to the record, peak memory.
 
-make bench                                          all of it, in a quarter of an hour
+make bench                                          all: a quarter of an hour, without AVX-512 twice that
 pytest tests/benchmarks -k step --threads 2         some, on two cores
 pytest tests/benchmarks --published DIR             the authors' step beside ours (DIR: a clone of their repository)
 pytest tests/benchmarks --record                    write record.json anew: only on a quiet machine
+pytest tests/benchmarks --slow-bfloat16             bfloat16 also without instructions for it: minutes a step
 """
 
 from __future__ import annotations
@@ -25,11 +26,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--threads", type=int, default=1, help="threads of PyTorch (1)")
     group.addoption("--published", type=Path, help="a clone of the authors' code, to measure beside ours")
     group.addoption("--record", action="store_true", help="write record.json from this run")
+    group.addoption("--slow-bfloat16", action="store_true", help="bfloat16 steps also without instructions for it")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     # What skips for want of a package, of clips or of the authors' code times nothing.
     config.addinivalue_line("filterwarnings", "ignore::pytest_benchmark.logger.PytestBenchmarkWarning")
+
+
+@pytest.fixture(autouse=True)
+def _bfloat16(request: pytest.FixtureRequest) -> None:
+    """Leave out what would take hours and tell nothing: PyTorch's bfloat16 convolutions without instructions for it."""
+    import torch
+
+    callspec = getattr(request.node, "callspec", None)
+    asked = callspec is not None and any("bfloat16" in str(value) for value in callspec.params.values())
+    slow = not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if asked and slow and not request.config.getoption("--slow-bfloat16"):
+        pytest.skip("this processor has no bfloat16 instructions: minutes a step; --slow-bfloat16 does it all the same")
 
 
 @pytest.fixture
