@@ -28,17 +28,30 @@ def autocast(compute: Compute, device: torch.device) -> AbstractContextManager[o
     return nullcontext() if precision is torch.float32 else torch.autocast(device.type, precision)
 
 
-def channels_last(compute: Compute, device: torch.device) -> bool:
-    """Whether clips and kernels lie in channels_last_3d: as set, or where it is faster."""
+def channels_last(compute: Compute, device: torch.device, network: nn.Module | None = None) -> bool:
+    """Whether clips and kernels lie in channels_last_3d: as set, or where it is faster.
+
+    On a CPU it is, but for R(2+1)D in float32 without AVX-512: oneDNN's weight gradient of a 1 x k x k kernel takes
+    5 times as long there in that layout, and a step of that encoder twice (tests/benchmarks/NOTES.md).
+    """
     if compute.channels_last is not None:
         return compute.channels_last
-    return device.type != "cuda" or compute.precision != "float32"
+    if device.type == "cuda" or compute.precision != "float32":
+        return compute.precision != "float32"
+    if network is None or torch.backends.cpu.get_cpu_capability() != "AVX2":
+        return True
+    return not any(_of_pictures(layer) for layer in network.modules())
+
+
+def _of_pictures(layer: nn.Module) -> bool:
+    """Whether it is a convolution within frames, not over time."""
+    return isinstance(layer, nn.Conv3d) and layer.kernel_size[0] == 1 < layer.kernel_size[1]
 
 
 def placed(network: nn.Module, compute: Compute, device: torch.device) -> nn.Module:
     """The network on its device and in its memory format."""
     network = network.to(device)
-    return network.to(memory_format=torch.channels_last_3d) if channels_last(compute, device) else network
+    return network.to(memory_format=torch.channels_last_3d) if channels_last(compute, device, network) else network
 
 
 def cast(clips: Tensor, compute: Compute) -> Tensor:
@@ -55,6 +68,8 @@ def encode(backbone: nn.Module, clips: Tensor, compute: Compute) -> Tensor:
     """Feature map [N, C, T', H', W'] of clips [N, 3, T, H, W], in the networks' precision."""
     with autocast(compute, clips.device):
         clips = cast(clips, compute)
+        if not channels_last(compute, clips.device, backbone):
+            clips = clips.contiguous()
         if not (compute.recompute and torch.is_grad_enabled()):
             features: Tensor = backbone(clips)
             return features

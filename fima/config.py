@@ -187,7 +187,9 @@ class Compute(Frozen):
 
     precision: Literal["float32", "bfloat16", "float16"] = Field("float32", description="autocast of the networks")
     channels_last: bool | None = Field(
-        None, description="channels_last_3d memory format; null: where it is faster (a CPU, a GPU below float32)"
+        None,
+        description="channels_last_3d memory format; null: where it is faster (a CPU, except R(2+1)D in float32 with "
+        "AVX2 alone; a GPU below float32)",
     )
     compile: bool = Field(False, description="torch.compile of the encoders; pays on GPUs, minutes at the start")
     recompute: bool = Field(

@@ -12,7 +12,7 @@ class Conv3d(nn.Conv3d):
 
     Kernels of 1 x 1 pixel: PyTorch 2.14 gives float32 batches under 16 on one thread to a slow kernel that also drops
     the channels_last_3d layout, so that all that follows is slow too (2 to 4 times). In that layout a 1 x 1 x 1 kernel
-    therefore sees time as part of the batch, a k x 1 x 1 kernel sees a picture of time by place: both are views.
+    therefore sees time as part of the batch; in any, a k x 1 x 1 kernel sees a picture of time by place: views, both.
 
     A padded kernel over two frames gets its zeros beforehand. oneDNN 3.12 (PyTorch 2.14) leaves the bfloat16 gradient
     of the weights uninitialised for kernel 3, padding 1 and an input of depth 2 (seen on a CPU with AVX512-BF16 but
@@ -31,7 +31,11 @@ class Conv3d(nn.Conv3d):
         padding = tuple(int(n) for n in self.padding)
         if input.shape[2] == 2 and padding[0] == 1:
             input, padding = F.pad(input, (0, 0, 0, 0, 1, 1)), (0, *padding[1:])
-        if views and self.kernel_size[1:] == self.stride[1:] == (1, 1) and padding[1:] == (0, 0):
+        if (
+            (views or input.is_contiguous())
+            and self.kernel_size[1:] == self.stride[1:] == (1, 1)
+            and padding[1:] == (0, 0)
+        ):
             out = F.conv2d(input.flatten(3), self.weight.squeeze(4), self.bias, (self.stride[0], 1), (padding[0], 0))
             return out.unflatten(3, input.shape[3:])
         return F.conv3d(input, self.weight, self.bias, self.stride, padding)

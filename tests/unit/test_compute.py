@@ -35,6 +35,35 @@ def test_memory_format_is_the_faster_one_unless_set(
     assert compute.channels_last(Compute(precision=precision, channels_last=chosen), torch.device(device)) is expected
 
 
+@pytest.mark.parametrize(
+    ("name", "precision", "instructions", "expected"),
+    [
+        ("r2plus1d", "float32", "AVX2", False),
+        ("r2plus1d", "float32", "AVX512", True),
+        ("r2plus1d", "bfloat16", "AVX2", True),
+        ("i3d", "float32", "AVX2", True),
+        ("small", "float32", "AVX2", True),
+    ],
+)
+def test_without_avx_512_convolutions_within_frames_are_left_contiguous(
+    name: Any, precision: Any, instructions: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network, and the clips that reach its first layer, which would hand their own format on."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: instructions)
+    chosen = Compute(precision=precision)
+    with torch.device("meta"):
+        network = compute.placed(backbones.build(Backbone(name=name)), chosen, torch.device("meta"))
+        clips = torch.empty(2, 3, 8, 32, 32)
+    kernels = [kernel for kernel in network.parameters() if kernel.ndim == 5 and kernel[0, 0].numel() > 1]
+    found = {kernel.is_contiguous(memory_format=torch.channels_last_3d) for kernel in kernels}
+    reached: list[Tensor] = []
+    next(network.children()).register_forward_pre_hook(lambda _, given: reached.append(given[0]))
+    if precision == "float32":  # autocast knows no tensors without content
+        compute.encode(network, clips, chosen)
+        found.add(reached[0].is_contiguous(memory_format=torch.channels_last_3d))
+    assert found == {expected}
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("leading", [(2,), (2, 3)])
