@@ -1,6 +1,6 @@
 """What every benchmark prints: time, share of this machine's matrix-product peak, ratio to the record, peak memory.
 
-make bench                                          all: a quarter of an hour, without AVX-512 twice that
+make bench                                          all: 15 minutes, without AVX-512 three times that
 pytest tests/benchmarks -k step --threads 2         some, on two cores
 pytest tests/benchmarks --published DIR             the authors' step beside ours (DIR: a clone of their repository)
 pytest tests/benchmarks --record                    write record.json anew: only on a quiet machine
