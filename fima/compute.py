@@ -54,12 +54,13 @@ def placed(network: nn.Module, compute: Compute, device: torch.device) -> nn.Mod
     return network.to(memory_format=torch.channels_last_3d) if channels_last(compute, device, network) else network
 
 
-def cast(clips: Tensor, compute: Compute) -> Tensor:
-    """Clips [..., 3, T, H, W] as the first layer takes them; of clips that are so already, the same.
+def cast(clips: Tensor, compute: Compute, network: nn.Module | None = None) -> Tensor:
+    """Clips [..., 3, T, H, W] as the first layer of a network takes them; of clips that are so already, the same.
 
     Autocast would cast them anyway: before padding, joining and keeping them it is half the bytes.
     """
-    layout = torch.channels_last_3d if channels_last(compute, clips.device) else torch.preserve_format
+    last = channels_last(compute, clips.device, network)
+    layout = torch.channels_last_3d if last else torch.contiguous_format
     flat = clips.flatten(0, -5).to(PRECISION[compute.precision], memory_format=layout)
     return flat.unflatten(0, clips.shape[:-4])
 
@@ -67,9 +68,7 @@ def cast(clips: Tensor, compute: Compute) -> Tensor:
 def encode(backbone: nn.Module, clips: Tensor, compute: Compute) -> Tensor:
     """Feature map [N, C, T', H', W'] of clips [N, 3, T, H, W], in the networks' precision."""
     with autocast(compute, clips.device):
-        clips = cast(clips, compute)
-        if not channels_last(compute, clips.device, backbone):
-            clips = clips.contiguous()
+        clips = cast(clips, compute, backbone)
         if not (compute.recompute and torch.is_grad_enabled()):
             features: Tensor = backbone(clips)
             return features

@@ -54,8 +54,16 @@ class Command:
         file = self.folder / "code"
         return int(file.read_text()) if file.exists() else None
 
+    def __enter__(self) -> Command:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """kill -9 to it and what it started in its group."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
     def poll(self) -> int | None:
-        """The same."""
+        """`returncode`, as of `subprocess.Popen`."""
         return self.returncode
 
     def wait(self, timeout: float = 600) -> int:
@@ -107,7 +115,7 @@ class Warm:
         """Start "module:function" as a command with these words behind it.
 
         Args:
-            main: "module:function", which ends by itself or by `sys.exit`.
+            main: "module:function", found as it is here, which ends by itself or by `sys.exit`.
             words: what follows the name of the program.
             cwd: its folder.
             env: its environment.
@@ -119,7 +127,10 @@ class Warm:
         files = [str(said or folder / name) for name in ("out", "err")]
         for file in files:
             Path(file).touch()
-        asked = {"main": main, "words": words, "cwd": str(cwd), "env": dict(env), "files": files, "folder": str(folder)}
+        asked = {
+            "main": main, "words": words, "cwd": str(cwd), "env": dict(env), "path": sys.path, "files": files,
+            "folder": str(folder),
+        }  # fmt: skip
         to, of = cast("IO[str]", self._server.stdin), cast("IO[str]", self._server.stdout)
         print(json.dumps(asked), file=to, flush=True)
         return Command(int(of.readline()), folder)
@@ -180,7 +191,7 @@ def become(asked: Mapping[str, Any]) -> Callable[[], None]:
     os.chdir(asked["cwd"])
     os.environ.clear()
     os.environ.update(asked["env"])
-    sys.path[:0] = [asked["cwd"], *asked["env"].get("PYTHONPATH", "").split(os.pathsep)]
+    sys.path[:] = [asked["cwd"], *asked["path"]]
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for number, file in enumerate(asked["files"], 1):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
@@ -241,29 +252,8 @@ def wait_and_be(asks: socket.socket) -> NoReturn:
     os.environ.update(asked["env"])
     if "spawn_main" in asked["code"]:  # a searcher of a sweep, which has a fork server of its own
         take_spares()
-    else:  # a fork server: stages on several devices have fork servers of their own
-        multiprocessing.util.spawnv_passfds = fork_now
-    be(asked["code"], asked["words"])
-
-
-def fork_now(path: bytes, words: Sequence[str], numbers: Sequence[int]) -> int:
-    """The same from a process that waits for it, with one more thread that waits for the end of its parent."""
-    pid = os.fork()
-    if pid == 0:
-        nothing = os.open(os.devnull, os.O_RDWR)  # in the place of what a new Python would not have: objects here
-        for number in (int(entry.name) for entry in Path("/proc/self/fd").iterdir()):  # close theirs when they go
-            if number > 2 and number not in numbers:
-                with suppress(OSError):  # that of iterdir itself
-                    os.dup2(nothing, number)
-        code, *rest = words[list(words).index("-c") + 1 :]
-        be(code, rest)
-    return pid
-
-
-def be(code: str, words: Sequence[str]) -> NoReturn:
-    """Be `python -c code words...`."""
-    sys.argv = ["-c", *words]
-    end_with(lambda: exec(code, {"__name__": "__main__"}))
+    sys.argv = ["-c", *asked["words"]]
+    end_with(lambda: exec(asked["code"], {"__name__": "__main__"}))
 
 
 def end_with(work: Callable[[], None]) -> NoReturn:

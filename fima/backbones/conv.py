@@ -31,11 +31,8 @@ class Conv3d(nn.Conv3d):
         padding = tuple(int(n) for n in self.padding)
         if input.shape[2] == 2 and padding[0] == 1:
             input, padding = F.pad(input, (0, 0, 0, 0, 1, 1)), (0, *padding[1:])
-        if (
-            (views or input.is_contiguous())
-            and self.kernel_size[1:] == self.stride[1:] == (1, 1)
-            and padding[1:] == (0, 0)
-        ):
+        places = views or input.is_contiguous()
+        if places and self.kernel_size[1:] == self.stride[1:] == (1, 1) and padding[1:] == (0, 0):
             out = F.conv2d(input.flatten(3), self.weight.squeeze(4), self.bias, (self.stride[0], 1), (padding[0], 0))
             return out.unflatten(3, input.shape[3:])
         return F.conv3d(input, self.weight, self.bias, self.stride, padding)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -11,8 +10,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,21 +26,14 @@ CURVE = {"curve.png", "curve.pdf"}
 TIMES = re.compile(r"second|environment|attempt|started|ended|pid|gpu_days|device|memory")
 
 
-@contextmanager
-def started(cwd: Path, *arguments: str) -> Iterator[warm.Command]:
-    """fima-ablate, in its own group so that a kill reaches all of it."""
-    process = warm.start("ablations.cli:main", *arguments, *(["--jobs", "2"] if "run" in arguments else []), cwd=cwd)
-    try:
-        yield process
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+def started(cwd: Path, *arguments: str) -> warm.Command:
+    """fima-ablate; as a context, a kill at its end reaches all of its group."""
+    return warm.start("ablations.cli:main", *arguments, *(["--jobs", "2"] if "run" in arguments else []), cwd=cwd)
 
 
 def call(cwd: Path, *arguments: str, seconds: float = 900) -> tuple[int, str, str]:
     with started(cwd, *arguments) as process:
-        code = process.wait(seconds)
-    return code, *process.communicate()
+        return process.wait(seconds), *process.communicate()
 
 
 def call_python(cwd: Path, *arguments: str) -> tuple[int, str]:

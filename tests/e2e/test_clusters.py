@@ -8,8 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +31,11 @@ rows:
 STEPS = 40
 
 
-@contextmanager
-def running(folder: Path, *options: str) -> Iterator[warm.Command]:
+def running(folder: Path, *options: str) -> warm.Command:
     """One pre-training of some seconds, in a process group of its own."""
     (folder / "one.yaml").write_text(STUDY)
     words = ["run", "one.yaml", "--profile", "debug", "--no-mlflow", "--jobs", "1", "--workers", "0"]
-    process = warm.start("ablations.cli:main", *words, f"optim.steps={STEPS}", *options, cwd=folder)
-    try:
-        yield process
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+    return warm.start("ablations.cli:main", *words, f"optim.steps={STEPS}", *options, cwd=folder)
 
 
 def wait_for(condition: Callable[[], Any], what: str, seconds: float = 300) -> None:

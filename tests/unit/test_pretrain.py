@@ -173,8 +173,7 @@ def test_many_tensors_need_few_open_files(tmp_path: Path) -> None:
     """Kinetics' batch of 64 with sub-clips is 512 tensors; systems allow 1024 open files."""
     settings = {**SMALL, "optim": {"batch": 12, "steps": 4, "lr": 0.01}}
     given = json.dumps([settings, {**DATA, "decoded": "stream"}])
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
-    process = warm.start("test_pretrain:with_few_files", given, str(tmp_path), cwd=tmp_path, env=env)
+    process = warm.start("test_pretrain:with_few_files", given, str(tmp_path), cwd=tmp_path)
     assert process.wait() == 0, process.communicate()
     assert process.communicate()[0] == "4\n"
 

@@ -111,8 +111,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Any]:
     """The store and how the stages ended."""
     datasets.load(Data.model_validate(DATA))  # rendered once, before two processes ask for it
     folder = tmp_path_factory.mktemp("ranks")
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
-    process = warm.start("test_ranks:run_all", str(folder / "runs"), cwd=folder, env=env)
+    process = warm.start("test_ranks:run_all", str(folder / "runs"), cwd=folder)
     assert process.wait() == 0, process.communicate()
     return Store(folder / "runs"), SimpleNamespace(**json.loads(process.communicate()[0]))
 

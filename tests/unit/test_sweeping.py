@@ -28,7 +28,6 @@ from ablations.store import Store
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's, and Optuna's about its own plots
 
-HERE = Path(__file__).resolve().parent
 SWEEP = """\
 sweep: mine
 title: My sweep
@@ -103,7 +102,7 @@ def command(folder: Path, pictures: bool = False, **changes: Any) -> warm.Comman
     """The command of the sweep that is in the folder, in a group of its own."""
     return warm.start(
         "test_sweeping:main", str(folder), json.dumps(changes), "pictures" if pictures else "-",
-        cwd=folder, said=folder / "said.txt", env={**os.environ, "PYTHONPATH": str(HERE)},
+        cwd=folder, said=folder / "said.txt",
     )  # fmt: skip
 
 
