@@ -25,25 +25,29 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,  # to load what draws boxes takes as long as the rest of --help twice over
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
     help="""Which part of FIMA matters? Trains, evaluates and tabulates the paper's ablations.
 
-    A [bold]study[/] (studies/*.yaml) is one table: rows, metrics, printed numbers, claims.
-    A [bold]profile[/] (studies/profiles/*.yaml) says how large: [cyan]demo[/] takes minutes on
-    two cores, with embedded videos; [cyan]ucf101-i3d[/] is the paper's recipe.
+    A study (studies/*.yaml) is one table: rows, metrics, printed numbers, claims.
+    A profile (studies/profiles/*.yaml) says how large: demo takes minutes on
+    two cores, with embedded videos; ucf101-i3d is the paper's recipe.
 
+    \b
     A table in minutes, without data or GPU:
-      [dim]fima-ablate run studies/table3d_beta.yaml[/]
+      fima-ablate run studies/table3d_beta.yaml
 
+    \b
     The paper's Table 3d on your UCF101 and HMDB51:
-      [dim]fima-ablate run table3d_beta --profile ucf101-i3d --data-root DIR[/]
+      fima-ablate run table3d_beta --profile ucf101-i3d --data-root DIR
 
+    \b
     What all sixteen tables need, share and have done already:
-      [dim]fima-ablate plan[/]
+      fima-ablate plan
 
+    \b
     Search beyond the paper's grid, judged on a part of train:
-      [dim]fima-ablate sweep beta_threshold[/]
+      fima-ablate sweep beta_threshold
 
     After any interruption the same command goes on: what is done is kept.
     """,
@@ -181,24 +185,33 @@ def run(
 
     Stages that rows or studies share run once. Stop it at any time; the same command goes on.
 
+    \b
     One study, one setting changed, three seeds:
-      [dim]fima-ablate run table3d_beta optim.steps=500 --seeds 0,1,2[/]
+      fima-ablate run table3d_beta optim.steps=500 --seeds 0,1,2
 
+    \b
     Your own videos (a csv with path,label,split, or train/ and test/ folders):
-      [dim]fima-ablate run table3d_beta data.name=folder data.root=DIR[/]
+      fima-ablate run table3d_beta data.name=folder data.root=DIR
 
+    \b
     Every table, two stages side by side:
-      [dim]fima-ablate run all --profile mini --jobs 2[/]
+      fima-ablate run all --profile mini --jobs 2
 
-    Every table on four cards, with a second chance for what a full card or disk broke off:
-      [dim]fima-ablate run all --profile ucf101-i3d --data-root DIR --devices 0,1,2,3 --retry-failed 1[/]
+    \b
+    Every table on four cards; what a full card or disk broke off is tried again:
+      fima-ablate run all --profile ucf101-i3d --data-root DIR \\
+        --devices 0,1,2,3 --retry-failed 1
 
-    The same on a Slurm cluster, each pre-training on three cards; stages go on where a time limit cut them:
-      [dim]fima-ablate run all --profile ucf101-i3d --data-root DIR --engine slurm --devices-per-run 3
-      --slurm partition=gpu --slurm time=1440 --slurm cpus_per_task=16[/]
+    \b
+    The same on a Slurm cluster, each pre-training on three cards; stages go on
+    where a time limit cut them:
+      fima-ablate run all --profile ucf101-i3d --data-root DIR \\
+        --engine slurm --devices-per-run 3 \\
+        --slurm partition=gpu --slurm time=1440 --slurm cpus_per_task=16
 
-    Exit code: 0 all done; 1 some stage failed, the others ran (not with --fail-fast) and
-    the table shows what there is; 2 bad input.
+    \b
+    Exit code: 0 all done; 1 some stage failed, the others ran (not with
+    --fail-fast) and the table shows what there is; 2 bad input.
     """
     if not words or all("=" in word for word in words):
         raise ValueError("name a study, such as studies/table3d_beta.yaml, or `all`; `fima-ablate list` shows them")
@@ -267,18 +280,24 @@ def sweep(
     reports: Reports = Path("reports"),
     track: Track = True,
 ) -> None:
-    """Search settings beyond the paper's grid (Optuna), judged on a part of train; test is read in the end.
+    """Search settings beyond the paper's grid, judged on part of train.
+
+    By Optuna. Test is read once, in the end: best trial and default are compared on it.
 
     Stop it at any time: the same command goes on; no trial is lost or repeated.
     The same command elsewhere, with the same --storage, joins.
 
-      [dim]fima-ablate sweep beta_threshold --enqueue studies/table3d_beta.yaml --jobs 2[/]
+    \b
+      fima-ablate sweep beta_threshold --enqueue table3d_beta --jobs 2
 
+    \b
     On a lab's machines, each with its own GPU, sharing a database:
-      [dim]fima-ablate sweep optimisation --profile ucf101-i3d --data-root DIR --storage postgresql://...[/]
+      fima-ablate sweep optimisation --profile ucf101-i3d --data-root DIR \\
+        --storage postgresql://...
 
+    \b
     The report alone, of what there is:
-      [dim]fima-ablate sweep beta_threshold --trials 0 --no-final[/]
+      fima-ablate sweep beta_threshold --trials 0 --no-final
 
     Exit code: 0 all done; 1 a trial or stage failed; 2 bad input.
     """
@@ -311,14 +330,15 @@ def plan(
     store: StoreRoot = Path("runs"),
     as_json: AsJson = False,
 ) -> None:
-    """Show rows, distinct stages, what sharing saves, what is done already and how long the rest takes. Runs nothing.
+    """Show rows and stages, what is shared or done, what time is left.
 
-    Times are those of equal work in this store, and of `fima-ablate bench`; what
-    nobody measured is called unknown. Without a STUDY: all of them.
+    Runs nothing. Times are those of equal work in this store, and of the bench command;
+    what nobody measured is called unknown. Without a STUDY: all of them.
 
+    \b
     What the paper's recipe would cost on this machine, before it is started:
-      [dim]fima-ablate bench table3d_beta --profile ucf101-i3d[/]
-      [dim]fima-ablate plan table3d_beta --profile ucf101-i3d --data-root DIR[/]
+      fima-ablate bench table3d_beta --profile ucf101-i3d
+      fima-ablate plan table3d_beta --profile ucf101-i3d --data-root DIR
     """
     planned = _plan(words, profile, data_root, seeds, metrics)
     from ablations import estimate
@@ -350,9 +370,9 @@ def bench(
     store: StoreRoot = Path("runs"),
     as_json: AsJson = False,
 ) -> None:
-    """Time a step of pre-training of each row on this machine, for `fima-ablate plan`. Trains nothing.
+    """Time a pre-training step of each row on this machine, for `plan`.
 
-    Needs no data. What is measured is kept in the store's bench.json, by setting,
+    Trains nothing and needs no data. What is measured is kept in the store's bench.json, by setting,
     device and number of threads. Without a STUDY: all of them.
     """
     from ablations import bench as benching
@@ -386,8 +406,9 @@ def report(
     stores that are not here. Without a STUDY: all of which more than half of the rows have
     a result, and report.tex and claims.md.
 
+    \b
     The committed tables of this repository, from their records:
-      [dim]fima-ablate report --profile mini[/]
+      fima-ablate report --profile mini
     """
     planned = _plan(words, profile, data_root, seeds, metrics, embedded=True)
     from ablations import prepare, publish
@@ -407,12 +428,14 @@ def claims(
     reports: Reports = Path("reports"),
     as_json: AsJson = False,
 ) -> None:
-    """Show what the measurements say of each claim of the paper: supported, contradicted or undecided, and why.
+    """Show what the measurements say of each claim of the paper.
 
-    Measurements are those of the store and of reports/<profile>/results.jsonl. Without a STUDY: all of them.
+    Supported, contradicted or undecided, and why. Measurements are those of the store and
+    of reports/<profile>/results.jsonl. Without a STUDY: all of them.
 
+    \b
     The committed evidence, without running anything:
-      [dim]fima-ablate claims --profile mini[/]
+      fima-ablate claims --profile mini
     """
     planned = _plan(words, profile, data_root, seeds, None, embedded=True)
     from ablations import document, publish
@@ -440,12 +463,14 @@ def cost(
     ] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a pre-training step of each row costs: parameters, FLOPs, and time if asked. Trains nothing.
+    """Show parameters and FLOPs of a pre-training step of each row.
 
-    Needs no data and no GPU: FLOPs and parameters are counted on tensors that hold nothing. Without a STUDY: all.
+    Trains nothing, needs no data and no GPU: FLOPs and parameters are counted on tensors
+    that hold nothing. Without a STUDY: all of them.
 
+    \b
     The paper's parameter counts and relative costs, on any laptop:
-      [dim]fima-ablate cost table11_cost --profile ucf101-i3d[/]
+      fima-ablate cost table11_cost --profile ucf101-i3d
     """
     from ablations import costing, spec
 
@@ -475,12 +500,14 @@ def status(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the stages of the store: done, running (where, at which step, how long still), interrupted, failed and why.
+    """Show which stages are done, running, interrupted or failed.
 
-    A stage whose process is dead is `interrupted`: the same run command goes on with it.
+    Where one runs, at which step and how long still; why one failed. A stage whose
+    process is dead is `interrupted`: the same run command goes on with it.
 
+    \b
     From another terminal, while a run goes on:
-      [dim]fima-ablate status --watch[/]
+      fima-ablate status --watch
     """
     from ablations import watching
     from ablations.store import Store
@@ -515,9 +542,10 @@ def doctor(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Look at all that a run depends on: versions, devices, codecs, cache, disk, the store, MLflow.
+    """Examine all that a run depends on, and say the way out.
 
-    One line each: ok, warning or problem, what it is, where, and the way out.
+    Versions, devices, codecs, cache, disk, the store, MLflow: one line each with
+    ok, warning or problem, what it is, where, and the way out.
 
     Exit code: 0 no problem (warnings are none), 1 problems.
     """
@@ -548,9 +576,9 @@ def ui(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where to listen.")] = 5000,
 ) -> None:
-    """Show curves, parameters and tables in MLflow's own pages, until Ctrl-C.
+    """Show curves, parameters and tables in MLflow's own pages.
 
-    Of the database that MLFLOW_TRACKING_URI names, else of mlflow.db beside the store.
+    Until Ctrl-C. Of the database that MLFLOW_TRACKING_URI names, else of mlflow.db beside the store.
     """
     from ablations import ui as pages
     from ablations.store import Store
@@ -585,13 +613,17 @@ def figures(
     store: StoreRoot = Path("runs"),
     out: Annotated[Path, typer.Option("--out", help="Folder of the pictures.")] = Path("figures"),
 ) -> None:
-    """Draw the paper's figures of trained rows (3-5, 7-11): PNG, PDF, arrays, caption and the number of each.
+    """Draw the paper's figures (3-5, 7-11) of trained rows. Each as PNG, PDF, arrays, with a
+    caption and the number that it shows.
 
+    \b
     Two rows side by side, after `fima-ablate run table1_losses`:
-      [dim]fima-ablate figures "table1_losses:VV" "table1_losses:VV + Pix + Fra"[/]
+      fima-ablate figures "table1_losses:VV" "table1_losses:VV + Pix + Fra"
 
+    \b
     One figure, on real videos:
-      [dim]fima-ablate figures "table1_losses:VV + Pix" --only affinity --videos ucf101=DIR[/]
+      fima-ablate figures "table1_losses:VV + Pix" --only affinity \\
+        --videos ucf101=DIR
 
     Exit code: 0 drawn; 2 bad input, such as a row that is not trained.
     """
@@ -658,9 +690,10 @@ def check(
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Processes; default: one a core.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Decode every video once: report broken, short, missing, unlisted and mislabelled files, and write the index.
+    """Decode every video once, report what is wrong, write the index.
 
-    Runs on the same data later start at once. Stop it at any time; what is indexed stays indexed.
+    Broken, short, missing, unlisted and mislabelled files are told. Runs on the
+    same data later start at once. Stop it at any time; what is indexed stays indexed.
 
     Exit code: 0 all is well, 1 something was found, 2 bad input.
     """
@@ -746,7 +779,8 @@ def main() -> None:
     try:
         sys.exit(app(prog_name="fima-ablate", standalone_mode=False))
     except typer.TyperException as error:
-        if not error.message and not error.format_message():  # no command at all: the help is on the screen
+        if type(error).__name__ == "NoArgsIsHelpError":  # no command at all; typer gives the class no public name
+            typer.echo(error.format_message(), err=True)
             sys.exit(BAD_INPUT)
         _stop(_wrong_words(error), BAD_INPUT)
     except (ValueError, OSError) as error:
