@@ -37,14 +37,19 @@ def logistic(features: Features, seed: int) -> dict[str, Any]:
     Raises:
         ValueError: train holds a single class.
     """
+    from sklearn.linear_model import LogisticRegression  # noqa: F401 (loads the libraries whose threads are limited)
+    from threadpoolctl import threadpool_limits
+
     classes = np.unique(features.train_labels)
     if len(classes) < 2:
         raise ValueError(
             f"a linear probe needs two classes or more in train, got {len(classes)}; "
             "add labelled videos, or leave this metric out with --metrics"
         )
-    penalty, reason = _choose(features, seed)
-    probability = _predict(features.train, features.train_labels, features.test, penalty)
+    # One thread: products this small are 8 times slower on two, and sums would depend on their number.
+    with threadpool_limits(1):
+        penalty, reason = _choose(features, seed)
+        probability = _predict(features.train, features.train_labels, features.test, penalty)
     predicted = classes[probability.argmax(axis=1)]
     right = predicted == features.test_labels
     return {
@@ -106,14 +111,12 @@ def _predict(
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
-    from threadpoolctl import threadpool_limits
 
     clips = train.shape[1]
     scaler = StandardScaler()
     x = scaler.fit_transform(train.reshape(-1, train.shape[-1]).astype(np.float64))
     probe = LogisticRegression(C=penalty, max_iter=ITERATIONS)
-    # One thread: products this small are 8 times slower on two, and sums would depend on their number.
-    with warnings.catch_warnings(), threadpool_limits(1):
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a weak penalty on separable data need not converge
         probe.fit(x, labels.repeat(clips))
     y = scaler.transform(test.reshape(-1, test.shape[-1]).astype(np.float64))
