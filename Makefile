@@ -1,6 +1,6 @@
 # make demo   sets up .venv, renders the embedded videos, runs one ablation, prints its table
 # make test   the same set-up, then every test
-# make bench  the same set-up, then every benchmark
+# make bench  the same set-up, then every benchmark; ARGS='--published DIR' puts the authors' code beside ours
 PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -26,7 +26,7 @@ lint: install
 	$(BIN)/mypy
 
 bench: install
-	$(BIN)/python -m pytest tests/benchmarks --benchmark-only --benchmark-columns=median,iqr
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-only --benchmark-columns=median,iqr $(ARGS)
 
 clean:
 	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache

@@ -1,6 +1,7 @@
 """What every benchmark prints: time, share of this machine's matrix-product peak, ratio to the record, peak memory.
 
-make bench                                          all: 15 minutes, without AVX-512 three times that
+make bench                                          all: 15 minutes, without AVX-512 three times that;
+                                                    ARGS='...' takes the options below
 pytest tests/benchmarks -k step --threads 2         some, on two cores
 pytest tests/benchmarks --published DIR             the authors' step beside ours (DIR: a clone of their repository)
 pytest tests/benchmarks --record                    write record.json anew: only on a quiet machine
