@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ablations.plan import DAY
-from ablations.table import Cell, Column
+from ablations.table import Cell, Column, Row
 
 if TYPE_CHECKING:
     from ablations.plan import PlannedRow
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 BRIEF = 0.01 * DAY  # longest pre-training whose time is given in seconds
 RELATIVE = "gpu_days/relative"
-ONE_MACHINE = "Seeds of which both pre-trainings ran on machines of one kind, threads included."
+ONE_MACHINE = (
+    "Seeds of which both pre-trainings ran on machines of one kind, threads included; here the arithmetic mean of "
+    "their ratios, in the claims the geometric one."
+)
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,15 @@ def comparable(
         )
         for label, own in ran.items()
     }
+
+
+def flops_ratio(labels: tuple[str, str], rows: Sequence[Row]) -> str:
+    """What to say beside a ratio of times, which other work on the machine alters, of the FLOPs, which it does not."""
+    first, second = (row.cells["gpu_days/flops"].mean for label in labels for row in rows if row.label == label)
+    if not first or not second:
+        return ""
+    said = "; the ratio of times includes other load on the machine; that of FLOPs, which does not, is"
+    return f"{said} {first / second:.3f}"
 
 
 def _machine(result: Mapping[str, Any] | None) -> tuple[Any, ...]:

@@ -127,6 +127,7 @@ def claims_rows(tables: Sequence[Table]) -> list[dict[str, Any]]:
             "sign_flip": verdict.sign_flip,
             "boot": None if verdict.boot_low is None else [verdict.boot_low, verdict.boot_high],
             "needed": verdict.needed,
+            "untold": verdict.untold,
             "words": verdict.words,
         }
         for table in in_order(tables)

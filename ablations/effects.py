@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ablations import plots
+from ablations import phrases, plots
 from ablations.render import number
 from ablations.table import Column, Row, Table, shared_seeds
 
@@ -26,13 +26,18 @@ TICK, SIDES = 0.075, 1.3  # inches of a character of a tick's number, and beside
 ROOM = ["x" * 10] * 6  # what a curve needs besides its panel, as labels of rows
 
 
+def effect_columns(table: Table) -> list[Column]:
+    """Accuracies in which a row can be compared with the default row."""
+    compared = {comparison.metric for comparison in table.comparisons if comparison.gap is not None}
+    return [column for column in table.visible if column.unit == "%" and column.metric in compared]
+
+
 def compose_effect(table: Table) -> Figure | None:
     """Row minus default row, a panel per accuracy: t interval, bootstrap interval, every seed, the paper's difference.
 
     None where no row can be compared: there is no default row, or nothing measured on both sides.
     """
-    compared = {comparison.metric for comparison in table.comparisons if comparison.gap is not None}
-    columns = [column for column in table.visible if column.unit == "%" and column.metric in compared]
+    columns = effect_columns(table)
     usual = next((row for row in table.rows if row.default), None)
     if not columns or usual is None:
         return None
@@ -110,8 +115,14 @@ def _effects(panel: Axes, table: Table, column: Column, usual: Row) -> dict[str,
 class Sweep:
     """Rows that differ in a number: x of each row, and the rows of each line."""
 
-    name: str  # the swept setting
+    name: str  # of what is swept, for the axis
     lines: Mapping[str, tuple[tuple[float, Row], ...]]  # what else differs -> (x, row), x rising
+    others: tuple[Row, ...] = ()  # rows without such a number
+
+    @property
+    def rows(self) -> list[Row]:
+        """Those on a line."""
+        return [row for line in self.lines.values() for _, row in line]
 
     @property
     def values(self) -> list[float]:
@@ -122,7 +133,8 @@ class Sweep:
 def sweep(table: Table) -> Sweep | None:
     """The numeric setting with most values among the rows, if there are three, or two on each of several lines.
 
-    The default row may leave it unset if its label is that number.
+    The default row may leave it unset if its label is that number. Else three rows or more whose labels are numbers
+    and which all set the same (Table 10: where negatives come from), with the other rows beside them.
     """
     names = dict.fromkeys(name for row in table.rows for name in row.settings)
     varied = [name for name in names if len({str(row.settings.get(name)) for row in table.rows}) > 1]
@@ -136,31 +148,51 @@ def sweep(table: Table) -> Sweep | None:
             if x is None:
                 break
             others = [key for key in varied if key != name and key in row.settings]
-            line = ", ".join(f"{called[key]} {_text(row.settings[key])}" for key in others)
+            line = ", ".join(f"{called[key]} {phrases.joined(row.settings[key])}" for key in others)
             lines.setdefault(line, []).append((x, row))
         else:
             if any(len({x for x, _ in line}) < (3 if len(lines) == 1 else 2) for line in lines.values()):
                 continue
-            found = Sweep(name, {key: tuple(sorted(line, key=lambda p: p[0])) for key, line in lines.items()})
+            says = f"{table.title} ({name})" if len(lines) == 1 else name
+            found = Sweep(says, {key: tuple(sorted(line, key=lambda p: p[0])) for key, line in lines.items()})
             if best is None or len(found.values) > len(best.values):
                 best = found
-    return best
+    return best or _labelled(table)
+
+
+def _labelled(table: Table) -> Sweep | None:
+    numbers = [(x, row) for row in table.rows if (x := _number(row.label)) is not None]
+    set_by_all = set.intersection(*(set(row.settings) for _, row in numbers)) if numbers else set()
+    if len({x for x, _ in numbers}) < 3 or not set_by_all:
+        return None
+    others = tuple(row for row in table.rows if _number(row.label) is None)
+    line = tuple(sorted(numbers, key=lambda p: p[0]))
+    return Sweep(f"{table.title}, as rows are named", {"": line}, others)
+
+
+def _number(label: str) -> float | None:
+    try:
+        return x if math.isfinite(x := float(label)) else None
+    except ValueError:
+        return None
 
 
 def _place(row: Row, name: str) -> float | None:
     value = row.settings.get(name)
     if row.default and name not in row.settings:
-        try:
-            value = float(row.label)
-        except ValueError:
-            return None
+        value = _number(row.label)
     if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
         return None
     return float(value)
 
 
-def _text(value: Any) -> str:
-    return "+".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+def curve_columns(table: Table) -> list[Column]:
+    """What a curve is drawn of: accuracies that a row on a line has; none where rows are no sweep."""
+    found = sweep(table)
+    rows = found.rows if found else []
+    return [
+        column for column in table.visible if column.unit == "%" and any(row.cells[column.metric].n for row in rows)
+    ]
 
 
 def compose_curve(table: Table) -> Figure | None:
@@ -170,15 +202,10 @@ def compose_curve(table: Table) -> Figure | None:
     the same on both axes. A reference that would leave the curve less than a third of the height is named at the edge.
     None where the rows are no sweep, or nothing is measured.
     """
-    found = sweep(table)
-    columns = [
-        column
-        for column in table.visible
-        if column.unit == "%" and any(row.cells[column.metric].n for row in table.rows)
-    ]
+    found, columns = sweep(table), curve_columns(table)
     if found is None or not columns:
         return None
-    lines, inches = [ROOM] * plots.down(len(columns)), 4.3 if table.references else 3.7
+    lines, inches = [ROOM] * plots.down(len(columns)), 4.3 if table.references or found.others else 3.7
     counts = {len(seeds) for column in columns if (seeds := shared_seeds(table.rows, column.metric))}
     figure, panels = plots.panelled(table, len(columns), lines, counts, inches)
     handles: dict[str, Any] = {}
@@ -231,7 +258,11 @@ def _curve(panel: Axes, table: Table, column: Column, found: Sweep) -> dict[str,
     if papers:
         diamonds["color"] = plots.PAPER if count == 1 else plots.CHANCE
         handles["the paper, on the axis at the right"] = Line2D([], [], **diamonds)
-    _limit(panel, beside, table, column, (edges, papers), found.values)
+    measured = [(row.cells[column.metric].on(seeds or row.cells[column.metric].values), f"row “{row.label}”")
+                for row in found.others]  # fmt: skip
+    measured += [(row.cells[column.metric], row.label) for row in table.references]
+    held = [(cell.mean, label) for cell, label in measured if cell.mean is not None]
+    _limit(panel, beside, held, column, (edges, papers), found.values)
     if beside is not None:
         plots.ticks(beside.yaxis, column, 6)
         said = "paper" + (f": {column.paper_data}" if column.paper_data else "")
@@ -243,7 +274,7 @@ def _curve(panel: Axes, table: Table, column: Column, found: Sweep) -> dict[str,
     plots.ticks(panel.yaxis, column, 6)
     panel.set_title(plots.wrapped(column.title), fontsize=9)
     panel.set_ylabel(plots.wrapped("measured" + (f": {column.data}" if column.data else "")), fontsize=8)
-    panel.set_xlabel(found.name, fontsize=8)
+    panel.set_xlabel(plots.wrapped(found.name), fontsize=8)
     panel.tick_params(labelsize=8)
     panel.grid(axis="y", color="#DDDDDD", lw=0.6, zorder=0)
     panel.set_axisbelow(True)
@@ -262,20 +293,20 @@ def _moved(panel: Axes, points: float) -> Any:
 def _limit(
     panel: Axes,
     beside: Axes | None,
-    table: Table,
+    held: Sequence[tuple[float, str]],
     column: Column,
     values: tuple[Sequence[float], Sequence[float]],
     xs: Sequence[float],
 ) -> None:
-    """Limits of all axes, numbers at the swept values, and the references with their names at the right.
+    """Limits of all axes, numbers at the swept values, and what is beside the curve with its names at the right.
 
     Args:
+        held: means and names of references, and of rows that are not on a line.
         values: measured, with the ends of intervals, and the paper's.
     """
     ours, papers = values
     low, high = min(ours), max(ours)
     span = max(high - low, max(papers) - min(papers) if papers else 0, 2.0)
-    held = [(mean, row.label) for row in table.references if (mean := row.cells[column.metric].mean) is not None]
     lines = [mean for mean, _ in held if low - span <= mean <= high + span]
     measured = (min(low, *lines), max(high, *lines)) if lines else (low, high)
     limits, paper_limits = plots.limits(measured, (min(papers), max(papers)) if papers else measured, column)
@@ -312,8 +343,10 @@ def _limit(
         if mean in lines:
             ends = ([0, 1 - STRIP, 1.03 - STRIP], [mean, mean, y])  # bent towards a name that had to give way
             panel.plot(*ends, color=plots.CHANCE, lw=1, ls=":", zorder=1, transform=panel.get_yaxis_transform())
-        where = (1.04 - STRIP, y)
-        panel.annotate(name, where, xycoords=("axes fraction", "data"), va="center", color=plots.CHANCE, fontsize=6)
+        panel.annotate(
+            name, (1.04 - STRIP, y), xycoords=("axes fraction", "data"), va="center", color=plots.CHANCE, fontsize=6,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},  # the grid would strike it through
+        )  # fmt: skip
 
 
 def _spread(wanted: Sequence[float], heights: Sequence[float], limits: tuple[float, float]) -> list[float]:

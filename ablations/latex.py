@@ -10,13 +10,16 @@ from typing import Any
 
 from ablations import phrases
 from ablations.markup import Raw, templates
+from ablations.stats import Comparison
 from ablations.table import Column, Row, Table
 
 CHECK = Raw(r"$\checkmark$")
 GREY = r"\rowcolor[gray]{0.9} "
 DAGGER = r"$^{\dagger}$"
 LOSSES = {name: Raw(rf"$\mathcal{{L}}_{{\mathrm{{{name}}}}}$") for name in ("VV", "VD", "Pix", "Fra")}
+NAMED_LOSS = re.compile(rf"(?<![\w/.])L\\_({'|'.join(LOSSES)})(?![\w/.]*\w)")  # and no part of a path
 PART = re.compile(r"[A-Za-z]\w{0,7}")  # name of a component
+AGAINST = ("n", "gap", "{level} (paired t)", "p", "Holm", "sign-flip", "{level} (bootstrap)", "detectable")
 ROOM = 165  # characters that fit side by side on a landscape page
 DIGITS = 12  # of a uid that a footnote gives
 
@@ -48,6 +51,7 @@ _TEX = {
     "·": r"$\cdot$",
     "†": r"$\dagger$",
     "…": r"\ldots{}",
+    "ⁿ": "$^n$",
     "“": "``",
     "”": "''",
     "‘": "`",
@@ -70,7 +74,7 @@ def tex_escape(text: str) -> Raw:
     """Text that pdflatex typesets as it stands, on one line.
 
     Latin-1 letters pass; other Latin letters lose their accent, because not every font encoding has it; a sign
-    that pdflatex has no glyph for is written as its code point.
+    that pdflatex has no glyph for is written as its code point. "L_Pix" and the other losses become symbols.
     """
     out = []
     for sign in re.sub(r"\s+", " ", unicodedata.normalize("NFC", text)):
@@ -82,7 +86,8 @@ def tex_escape(text: str) -> Raw:
             base = unicodedata.normalize("NFKD", sign)[0]
             out.append(base if base.isascii() and base.isalnum() else f"[U+{ord(sign):04X}]")
     # ligatures would turn a command-line option's two hyphens into a dash
-    return Raw(re.sub(r"(?<!-)--(?!-)", "-{}-", "".join(out)) if "--" in text else "".join(out))
+    written = re.sub(r"(?<!-)--(?!-)", "-{}-", "".join(out)) if "--" in text else "".join(out)
+    return Raw(NAMED_LOSS.sub(lambda found: LOSSES[found[1]], written))
 
 
 # --- the columns that name a row
@@ -146,7 +151,7 @@ def _field(cells: Sequence[str], settings: Sequence[Mapping[str, Any]]) -> tuple
     if len(words) == 1 and words != {""}:
         return words.pop(), [first for first, _, _ in pairs]
     for name in settings[0] if settings else ():
-        if [phrases.value(own.get(name)) for own in settings] == list(cells):
+        if [phrases.joined(own.get(name)) for own in settings] == list(cells):
             return name.rpartition(".")[2], cells
     return "", cells
 
@@ -240,12 +245,16 @@ def _width(table: Table, column: Column) -> float:
 
 
 def _tabular(table: Table, left: RowColumns, columns: Sequence[Column]) -> Raw:
-    start = left.width + 1
     wide = left.width > 1
-    rules = [rf"\cmidrule(lr){{1-{left.width}}}"] if wide else []
-    top = [Raw(rf"\multicolumn{{{left.width}}}{{c}}{{{tex_escape(table.title)}}}") if wide else Raw("")]
-    kinds = [name(head) for head in left.heads] if wide else [tex_escape(table.title)]
-    data = [Raw("")] * left.width
+    held = table.held_against(columns)
+    texts = held or any(len(cells) < left.width for cells in left.cells)
+    filler = [Raw("")] if left.checks and texts else []  # a column that takes the width of labels that are text
+    lead = left.width + len(filler)
+    start = lead + 1
+    rules = [rf"\cmidrule(lr){{1-{lead}}}"] if wide else []
+    top = [Raw(rf"\multicolumn{{{lead}}}{{c}}{{{tex_escape(table.title)}}}") if wide else Raw("")]
+    kinds = [*(name(head) for head in left.heads), *filler] if wide else [tex_escape(table.title)]
+    data = [Raw("")] * lead
     for column in columns:
         span = 2 if table.has_paper(column) else 1
         rules.append(rf"\cmidrule(lr){{{start}-{start + span - 1}}}")
@@ -257,21 +266,18 @@ def _tabular(table: Table, left: RowColumns, columns: Sequence[Column]) -> Raw:
         marks = ",".join(str(n) for n in column.notes)
         kinds.append(Raw("measured" + (rf"\textsuperscript{{{marks}}}" if marks else "")))
         data.append(Raw(rf"\footnotesize {tex_escape(column.data)}"))
-    spec = ("c" if left.checks else "l") * left.width + "r" * (start - left.width - 1)
+    spec = ("c" if left.checks else "l") * left.width + "l" * len(filler) + "r" * (start - lead - 1)
     lines = [_line(top), "".join(rules), _line(kinds), _line(data), r"\midrule"]
     for row, cells in zip(table.rows, left.cells, strict=True):
-        shown = [CHECK if cell else Raw("") for cell in cells] if left.checks else [name(cell) for cell in cells]
+        shown = [*(CHECK if cell else Raw("") for cell in cells), *filler] if left.checks else [*map(name, cells)]
         if len(cells) < left.width:
-            shown = [_across(left.width, name(cells[0]))]
+            shown = [_across(lead, name(cells[0]))]
         lines.append((GREY if row.default else "") + _line([*shown, *_cells(table, row, columns)]))
-    held = table.held_against(columns)
     if held:
         lines.append(r"\midrule")
     for row in held:
         label = Raw(rf"\textit{{{tex_escape(row.label)}}}")
-        lines.append(
-            _line([_across(left.width, label) if wide else label, *_cells(table, row, columns, reference=True)])
-        )
+        lines.append(_line([_across(lead, label) if wide else label, *_cells(table, row, columns, reference=True)]))
     inner = "\n".join(f"    {line}" for line in [r"\toprule", *lines, r"\bottomrule"])
     return Raw(f"\\begin{{tabular}}{{{spec}}}\n{inner}\n  \\end{{tabular}}")
 
@@ -301,24 +307,35 @@ def _cells(table: Table, row: Row, columns: Sequence[Column], reference: bool = 
 
 def evidence(table: Table, claims: bool = True) -> list[Raw]:
     """Paragraphs: comparisons, order, claims and their rules where asked for, failures, origins."""
+    against = [_against(table, column, comparisons) for column, comparisons in phrases.compared(table)]
     found = []
-    for column, comparisons in phrases.compared(table):
-        places = phrases.digits(table, column.metric)
-        each = "; ".join(phrases.comparison(one, places, table.level) for one in comparisons)
-        found.append(f"Against “{comparisons[0].against}”, {phrases.subject(table, column.metric)}: {each}.")
     floor = phrases.floor_of_sign_flips([one for _, some in phrases.compared(table) for one in some])
-    if floor:
-        found += [
-            "p: paired t test; Holm: the same after Holm's correction; "
-            "detectable: the smallest true difference that p finds with 80 % power. " + floor
-        ]
+    if against:
+        found.append(
+            "Gap: row minus default row in points, paired by seed; p: paired t test; Holm: the same after Holm's "
+            f"correction; detectable: the smallest true difference that p finds with 80 % power. {floor}".rstrip()
+        )
     found += [phrases.sentence(line) for line in phrases.agreements(table)]
     if claims:
         for one in phrases.claimed(table):
             found.append(f"Claim: {one.says} ({one.on}): {one.state}: {one.evidence}{one.more}.")
         found += phrases.rules(table)
     found += table.failures
-    return [*(tex_escape(line) for line in found), *_origins(table)]
+    return [*against, *(tex_escape(line) for line in found), *_origins(table)]
+
+
+def _against(table: Table, column: Column, comparisons: Sequence[Comparison]) -> Raw:
+    """Rows against the default row, on one metric; no wider than the text."""
+    places, level = phrases.digits(table, column.metric), f"{100 * table.level:g} %"
+    head = [Raw(""), *(tex_escape(name.format(level=level)) for name in AGAINST)]
+    lines = [[tex_escape(cell) for cell in phrases.comparison(one, places)] for one in comparisons]
+    title = f"Against “{comparisons[0].against}”: {phrases.subject(table, column.metric)}"
+    inner = "\n".join(
+        f"  {line}" for line in [r"\toprule", _line(head), r"\midrule", *map(_line, lines), r"\bottomrule"]
+    )
+    rows = f"\\begin{{tabular}}{{lrrrrrrrr}}\n{inner}\n\\end{{tabular}}"
+    fitted = rf"\resizebox{{\ifdim\width>\linewidth\linewidth\else\width\fi}}{{!}}{{{rows}}}"
+    return Raw(f"{tex_escape(title)}\\par\\nopagebreak\n{fitted}\\smallskip")
 
 
 def _origins(table: Table) -> list[Raw]:

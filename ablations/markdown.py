@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ablations import phrases
 from ablations.markup import Raw, templates
-from ablations.phrases import MISSING, interval, number, probability
+from ablations.phrases import MISSING
 from ablations.table import Row, Table
 
 AGAINST = (
@@ -111,20 +111,7 @@ def _against(table: Table) -> list[tuple[str, str, Raw]]:
     level = f"{100 * table.level:g} %"
     for column, comparisons in phrases.compared(table):
         places = phrases.digits(table, column.metric)
-        lines = [
-            [
-                one.label,
-                str(one.n),
-                number(one.gap, places, True),
-                interval(one.low, one.high, places),
-                probability(one.p),
-                probability(one.p_holm),
-                probability(one.sign_flip),
-                interval(one.boot_low, one.boot_high, places),
-                number(one.detectable, places),
-            ]
-            for one in comparisons
-        ]
+        lines = [phrases.comparison(one, places) for one in comparisons]
         header = [name.format(level=level) for name in AGAINST]
         title = phrases.subject(table, column.metric)
         found.append((phrases.sentence(title).removesuffix("."), comparisons[0].against, grid(header, lines, "r")))

@@ -7,9 +7,10 @@ import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
-from ablations.stats import ENUMERATED, Comparison
+from ablations.stats import ENUMERATED, MOST, Comparison
 from ablations.table import Cell, Column, Row, Table
 from ablations.verdicts import Verdict
 
@@ -73,6 +74,11 @@ def value(setting: Any) -> str:
     if setting is None:
         return "none"
     return f"{setting:g}" if isinstance(setting, float) else str(setting)
+
+
+def joined(setting: Any) -> str:
+    """As labels of generated rows have it: a list's parts with plus signs."""
+    return "+".join(map(str, setting)) if isinstance(setting, list | tuple) else value(setting)
 
 
 # --- before and after the numbers
@@ -226,20 +232,19 @@ def compared(table: Table) -> list[tuple[Column, list[Comparison]]]:
     return [(column, found) for column, found in pairs if any(one.n for one in found)]
 
 
-def comparison(found: Comparison, places: int, level: float) -> str:
-    """ "“0.3” −2.5 (95 % −11.4 to +6.4, p 0.238, Holm 0.238, sign-flip 0.500; n = 2)" """
-    name = f"“{found.label}” {number(found.gap, places, True)}"
-    parts = []
-    if found.low is not None:
-        parts.append(f"{100 * level:g} % {interval(found.low, found.high, places)}")
-    for what, p in (("p", found.p), ("Holm", found.p_holm), ("sign-flip", found.sign_flip)):
-        if p is not None:
-            parts.append(f"{what} {probability(p)}")
-    if found.boot_low is not None:
-        parts.append(f"bootstrap {interval(found.boot_low, found.boot_high, places)}")
-    if found.detectable is not None:
-        parts.append(f"detectable {number(found.detectable, places)}")
-    return f"{name} ({', '.join(parts)}{'; ' if parts else ''}n = {found.n})"
+def comparison(found: Comparison, places: int) -> list[str]:
+    """Row, n, gap, interval, p, p after Holm, sign-flip p, bootstrap interval, smallest effect to be seen."""
+    return [
+        found.label,
+        str(found.n),
+        number(found.gap, places, True),
+        interval(found.low, found.high, places),
+        probability(found.p),
+        probability(found.p_holm),
+        probability(found.sign_flip),
+        interval(found.boot_low, found.boot_high, places),
+        number(found.detectable, places),
+    ]
 
 
 def floor_of_sign_flips(comparisons: Sequence[Comparison]) -> str:
@@ -247,9 +252,9 @@ def floor_of_sign_flips(comparisons: Sequence[Comparison]) -> str:
     counts = sorted({found.n for found in comparisons if found.n >= 2})
     if not counts:
         return ""
-    floors = " or ".join(f"{2 / 2**n:.3g} (n = {n})" for n in counts)
+    floors = " or ".join(f"{Decimal(f'{2 / 2**n:.2g}'):f} (n = {n})" for n in counts)
     drawn = f"; from {ENUMERATED + 1} seeds on, signs are drawn at random" if counts[-1] > ENUMERATED else ""
-    return f"The sign-flip test is exact: with n seeds its p cannot go below 2/2^n, here {floors}{drawn}."
+    return f"The sign-flip test is exact: with n seeds its p cannot go below 2/2ⁿ, here {floors}{drawn}."
 
 
 def differs(table: Table, label: str, metric: str) -> bool:
@@ -314,8 +319,14 @@ def claim(table: Table, verdict: Verdict) -> Claimed:
         verdict.words.removeprefix(f"{verdict.state}: "),
         probability(verdict.sign_flip),
         interval(verdict.boot_low, verdict.boot_high, places, signed),
-        MISSING if verdict.needed is None else str(verdict.needed),
+        seeds_needed(verdict),
     )
+
+
+def seeds_needed(verdict: Verdict) -> str:
+    """ "11", "> 1000", "not known" where the bootstrap withholds what seeds decide; else a dash."""
+    told = {"beyond": f"> {MOST}", "bootstrap": "not known", None: MISSING}
+    return told[verdict.untold] if verdict.needed is None else str(verdict.needed)
 
 
 def rules(*tables: Table) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import math
 import textwrap
 from collections.abc import Collection, Mapping, Sequence
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ablations import phrases
 from ablations.phrases import number
-from ablations.table import Cell, Column, Table
+from ablations.table import NO_PAPER, Cell, Column, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,6 +30,12 @@ SCALE_WIDTH = 200  # characters of the scale that a picture has room for
 INTERVAL_FROM = 3
 # Columns left out of the picture: another says nearly the same.
 LEFT_OUT = ("parameters/all", "gpu_days/flops", "gpu_days/step", "gpu_days/step/relative")
+DRAWN = 1  # counts up when the same table is drawn otherwise
+# Keys of table.json that no picture shows.
+UNSEEN = (
+    "format", "legend", "command", "notes", "verdicts", "agreements", "failures", "environments", "literature",
+    "departures", "departures_of_some", "scaled", "omitted", "protocols", "uids", "pretrain",
+)  # fmt: skip
 STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
     "font.size": 9,
@@ -55,14 +63,28 @@ def draw(table: Table) -> dict[str, bytes]:
         figures["curve"] = effects.compose_curve(table)
         for name, figure in figures.items():
             if figure is not None:
-                pictures |= saved(figure, name)
+                pictures |= saved(figure, name, mark(table, name))
     return pictures
 
 
-def saved(figure: Figure, name: str, **options: Any) -> dict[str, bytes]:
-    """{"NAME.png": ..., "NAME.pdf": ...}, without a date and the program's version."""
+def mark(table: Table, name: str) -> str:
+    """What a picture of a table bears unseen: its name, and a digest of all numbers and words that it may show."""
+    from ablations import render
+
+    def seen(data: Any) -> Any:
+        if isinstance(data, dict):
+            return {key: seen(part) for key, part in data.items() if key not in UNSEEN}
+        return [seen(part) for part in data] if isinstance(data, list) else data
+
+    shown = json.dumps([DRAWN, seen(json.loads(render.as_json(table)))], sort_keys=True)
+    return f"fima-ablate {name} {hashlib.sha256(shown.encode()).hexdigest()[:16]}"
+
+
+def saved(figure: Figure, name: str, marked: str | None = None, **options: Any) -> dict[str, bytes]:
+    """{"NAME.png": ..., "NAME.pdf": ...}, without a date and the program's version, with an unseen mark."""
     pictures = {}
-    for suffix, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
+    kinds = (("png", {"Software": None, "Description": marked}), ("pdf", {"CreationDate": None, "Keywords": marked}))
+    for suffix, metadata in kinds:
         buffer = io.BytesIO()
         figure.savefig(buffer, format=suffix, dpi=150, metadata=metadata, **options)
         pictures[f"{name}.{suffix}"] = buffer.getvalue()
@@ -155,7 +177,8 @@ def _head(table: Table, counts: Collection[int], width: int) -> str:
     seeds = f"{most} seed{'s' if most != 1 else ''}"
     if counts and 0 < min(counts) < most:
         seeds = f"{min(counts)} to {seeds}"
-    parts = [f"{table.title}  ·  {table.paper}", f"profile {table.profile}, {seeds}"]
+    paper = [table.paper] if table.paper != NO_PAPER else []
+    parts = ["  ·  ".join([table.title, *paper]), f"profile {table.profile}, {seeds}"]
     absent = [column for column in table.visible if not any(row.cells[column.metric].n for row in table.rows)]
     if table.measured and absent:
         parts.append("Not measured: " + "; ".join(phrases.subject(table, column.metric) for column in absent))
@@ -230,7 +253,7 @@ def _panel(panel: Axes, table: Table, column: Column, labels: list[str], shared:
         if half := bar(cell):
             panel.errorbar(cell.mean, middle, xerr=half, color=colour, lw=1.6, capsize=3, zorder=2)
         if cell.n > 1:
-            panel.plot(cell.ordered, [middle] * cell.n, "|", color=colour, ms=9, mew=1, alpha=0.6, zorder=3)
+            panel.plot(cell.ordered, [middle - 0.18] * cell.n, ".", color=colour, ms=4, mew=0, alpha=0.7, zorder=3)
         panel.plot([cell.mean], [middle], "o", color=colour, ms=6, zorder=4)
     for name, cells, colour in (
         (f"measured: {said(ours[: len(table.rows)])}", ours[: len(table.rows)], OURS),
@@ -339,11 +362,14 @@ def ticks(axis: Axis, column: Column, steps: int = 4) -> None:
     """At most so many steps, so that neighbours do not touch; one tick where all values are the same; none of 120 %."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    axis.set_major_locator(MaxNLocator(steps))
+    class Locator(MaxNLocator):
+        def tick_values(self, vmin: float, vmax: float) -> Any:
+            most = vmax if column.unit != "%" else min(vmax, 100)
+            return [at for at in super().tick_values(vmin, max(most, vmin)) if column.unit != "%" or at <= 100]
+
+    axis.set_major_locator(Locator(steps))
 
     def label(position: float, _: int | None = None) -> str:
-        if column.unit == "%" and position > 100:
-            return ""
         written = number(position, max(column.decimals, 1) + 1)
         return written.rstrip("0").rstrip(".")
 

@@ -13,7 +13,7 @@ from ablations import notes as below
 from ablations.diagnoses import DIAGNOSES, LOST, ROLE, Diagnosis
 from ablations.results import NAMES, Results
 from ablations.study import OPTIONAL
-from ablations.table import Cell, Column, Row, Table, mark_best
+from ablations.table import NO_PAPER, Cell, Column, Row, Table, mark_best
 
 if TYPE_CHECKING:
     from ablations.plan import Cell as Source
@@ -168,7 +168,7 @@ def _kind_title(kind: str) -> str:
 
 def _paper(study: Study) -> str:
     where = [f"Table {study.paper['table']}"] if "table" in study.paper else []
-    return " of ".join(where + ([study.paper["source"]] if "source" in study.paper else [])) or "no paper"
+    return " of ".join(where + ([study.paper["source"]] if "source" in study.paper else [])) or NO_PAPER
 
 
 def data_title(data: Data) -> str:
@@ -405,7 +405,9 @@ def _judge(
             return verdicts.unmeasured(
                 claim.says, claim.metric, kind, f"a ratio has no meaning beside a value of {low:g}"
             )
-        return verdicts.ratio(claim.says, claim.metric, claim.ratio, claim.value, values)
+        found = verdicts.ratio(claim.says, claim.metric, claim.ratio, claim.value, values)
+        timed = claim.metric == "gpu_days" and found.n
+        return replace(found, words=found.words + cost_columns.flops_ratio(claim.ratio, rows)) if timed else found
     if claim.best:
         pairs = [(claim.best, label) for label in others if label != claim.best]
     elif claim.worst:

@@ -11,6 +11,7 @@ from ablations.stats import LEVEL, Agreement, Comparison, summarise
 from ablations.verdicts import Verdict
 
 REDUCED = "reduced scale: not a reproduction of the paper's numbers"
+NO_PAPER = "no paper"
 CHANGED = "not the paper's recipe: not a reproduction of the paper's numbers"
 Better = Literal["higher", "lower"]
 

@@ -61,6 +61,7 @@ class Verdict:
     boot_low: float | None = None  # its 95 % hierarchical bootstrap over seeds and test videos
     boot_high: float | None = None
     needed: int | None = None  # further seeds until the t interval decides (80 % power, gap and spread as they are)
+    untold: Literal["beyond", "bootstrap"] | None = None  # why there is no such number: over MOST; who withholds it
 
     @classmethod
     def of(
@@ -75,6 +76,7 @@ class Verdict:
         differences: Sequence[float] = (),
         boot: tuple[float, float] | None = None,
         more: int | None = None,
+        untold: Literal["beyond", "bootstrap"] | None = None,
     ) -> Verdict:
         """A verdict on the comparison shown.
 
@@ -84,12 +86,13 @@ class Verdict:
             differences: behind it, for the tests that ask whether it is zero; none: nobody asks that.
             boot: interval over seeds and test videos.
             more: seeds still needed.
+            untold: why their number is not given.
         """
         (says, metric, kind), (boot_low, boot_high) = claim, boot or (None, None)
         p, flip = (p_value(differences), sign_flip(differences)) if differences else (None, None)
         return cls(
             says, metric, kind, state, direction, gap.n, gap.value, gap.low, gap.high, level, rule, words, p, flip,
-            boot_low, boot_high, more,
+            boot_low, boot_high, more, untold,
         )  # fmt: skip
 
 
@@ -125,12 +128,13 @@ def _withheld(low: float, high: float, digits: int) -> str:
     return f"the bootstrap over seeds and test videos withholds the verdict: {interval}"
 
 
-def _more_seeds(more: int | None, what: str, boot: tuple[float, float] | None) -> str:
+def _more_seeds(more: int | None, what: str, boot: tuple[float, float] | None, favours: bool) -> str:
     """How many the interval over seeds asks for; how many the bootstrap asks for is not known."""
     if more is None:
         return f"; more than {MOST} more seeds would be needed if gap and spread stay"
     by = "" if boot is None else " by the interval over seeds, the bootstrap perhaps later,"
-    return f"; about {more} more seed{'' if more == 1 else 's'} would decide {what}{by} if gap and spread stay"
+    way = "" if favours else ", against the claim,"
+    return f"; about {more} more seed{'' if more == 1 else 's'} would decide {what}{way}{by} if gap and spread stay"
 
 
 def _too_few(n: int) -> str:
@@ -216,7 +220,9 @@ def ordered(
     if empty:
         shown += f"; {len(empty)} of {len(pairs)} comparisons have no common seed"
     more: int | None = None
+    untold: Literal["beyond", "bootstrap"] | None = "bootstrap" if few else None
     if gap.n == 1 and state == "undecided":
+        more, untold = LEAST - 1, None
         words = f"one seed: {_one_seed(direction)}, undecided; {shown}"
     elif few:
         words = f"undecided: {few}; {shown}"
@@ -228,13 +234,22 @@ def ordered(
                 more = LEAST - gap.n
                 words += _too_few(gap.n)
             else:
-                words += "; the interval includes 0" if crosses else "; not every comparison decides"
+                if crosses:
+                    words += "; the interval includes 0"
+                elif gap.high < 0:
+                    words += (
+                        f"; the interval lies below 0, but that at {100 * corrected:.4g} %, which {len(pairs)} "
+                        "comparisons ask for (Bonferroni), includes it"
+                    )
+                else:
+                    words += "; not every comparison decides"
                 if gap.value and gap.low <= 0:  # else more seeds of this comparison are of no help
                     more = needed(differences, level if gap.value > 0 else corrected)
-                    words += _more_seeds(more, "this comparison" if len(pairs) > 1 else "it", boots[i])
+                    untold = "beyond" if more is None else None
+                    words += _more_seeds(more, "this comparison" if len(pairs) > 1 else "it", boots[i], gap.value > 0)
     return Verdict.of(
-        (says, metric, kind), state, direction, gap, level, ORDER_RULE, words, differences, boots[i], more
-    )
+        (says, metric, kind), state, direction, gap, level, ORDER_RULE, words, differences, boots[i], more, untold,
+    )  # fmt: skip
 
 
 def equal(
@@ -331,7 +346,7 @@ def _within(
     direction: Literal["agrees", "disagrees"] = "agrees" if inside else "disagrees"
     if gap.low is None or gap.high is None:
         words = f"one seed: size {direction} ({'' if inside else 'not '}{asked}), undecided; {what}"
-        return Verdict.of((says, metric, kind), "undecided", direction, gap, level, rule, words)
+        return Verdict.of((says, metric, kind), "undecided", direction, gap, level, rule, words, more=LEAST - 1)
 
     def decided(low: float, high: float) -> State:
         if centre - margin <= low and high <= centre + margin:
@@ -340,8 +355,9 @@ def _within(
 
     state = decided(gap.low, gap.high)
     more: int | None = None
+    untold: Literal["beyond", "bootstrap"] | None = None
     if boot is not None and state not in ("undecided", decided(*boot)):
-        state = "undecided"
+        state, untold = "undecided", "bootstrap"
         words = f"undecided: {_withheld(*boot, digits)}; {what}"
     elif state != "undecided" and gap.n < LEAST:
         state, more = "undecided", LEAST - gap.n
@@ -358,9 +374,10 @@ def _within(
             if not signed:
                 lower, upper = math.log(lower) if lower > 0 else -math.inf, math.log(upper)
             more = needed_within(spread, (lower, upper), level)
-            words += _more_seeds(more, "it", boot)
+            untold = "beyond" if more is None else None
+            words += _more_seeds(more, "it", boot, inside)
     tested = spread if signed else ()  # a ratio is not asked to differ from 1
-    return Verdict.of((says, metric, kind), state, direction, gap, level, rule, words, tested, boot, more)
+    return Verdict.of((says, metric, kind), state, direction, gap, level, rule, words, tested, boot, more, untold)
 
 
 def unmeasured(says: str, metric: str, kind: str, reason: str) -> Verdict:

@@ -33,7 +33,7 @@ PRELOAD = [
     "sklearn.linear_model",
     "ablations.stages",
 ]
-TOLD = ["ablations.worker", "ablations.plan"]  # of what a stage's process is told with, whatever it executes
+JOB = ["ablations.worker", "ablations.plan"]  # of the Job that every stage's process unpickles
 FROZEN = "ablations.engines.frozen"
 # Rounds that an idle OpenMP thread waits awake. The default of 300,000 made a step on two cores 4 times slower beside
 # one other busy process; this many made it 2 times slower, and cost 10 % on a quiet machine.
@@ -43,7 +43,7 @@ SPINS = os.environ.get("GOMP_SPINCOUNT", "1000")
 def preload(execute: str) -> list[str]:
     """Modules for the fork server, of which those that cannot be imported are left out, by "module:function"."""
     module = execute.partition(":")[0]
-    return [*(PRELOAD if module == "ablations.stages" else ["torch", module]), *TOLD, FROZEN]
+    return [*(PRELOAD if module == "ablations.stages" else ["torch", module]), *JOB, FROZEN]
 
 
 class Process:

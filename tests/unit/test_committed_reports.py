@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from ablations import code, document, render, report, spec, stats, sweep
+from ablations import code, document, effects, plots, render, report, spec, stats, sweep
 from ablations import plan as planning
 from ablations.records import FILE, Records
 from ablations.store import Store
@@ -58,12 +58,22 @@ def test_the_documents_are_what_the_records_give(made: tuple[Path, list[Table]])
 
 
 def test_pictures_are_as_new_as_their_table(made: tuple[Path, list[Table]]) -> None:
-    """Drawn anew, one of them: pixels depend on the version of matplotlib, so only their presence and size are told."""
+    """By the mark that each bears: pixels depend on the version of matplotlib."""
     folder, tables = made
     for table in tables:
-        names = {path.name for path in (folder / table.study).iterdir()}
-        assert {"plot.png", "plot.pdf"} <= names
-        assert not {name for name in names if not re.fullmatch(r"(table\.(md|tex|csv|json)|\w+\.(png|pdf))", name)}
+        paths = {path.name: path for path in (folder / table.study).iterdir()}
+        drawn = {"plot": True, "effect": effects.effect_columns(table), "curve": effects.curve_columns(table)}
+        pictures = {f"{name}.{end}" for name, there in drawn.items() if there for end in ("png", "pdf")}
+        assert set(paths) == {"table.md", "table.tex", "table.csv", "table.json"} | pictures
+        for name in pictures:
+            path = paths[name]
+            stale = f"{table.study}/{name} is stale: run fima-ablate report --profile {folder.name}, and commit"
+            mark = plots.mark(table, path.stem)
+            if path.suffix == ".png":
+                with Image.open(path) as picture:
+                    assert picture.info.get("Description") == mark, stale
+            else:
+                assert f"({mark})".encode() in path.read_bytes(), stale
 
 
 @pytest.mark.parametrize("folder", sorted(REPORTS.glob("*/sweeps/*")), ids=lambda folder: folder.name)

@@ -39,13 +39,13 @@ def test_order_is_the_papers() -> None:
 def test_document_holds_every_table_once_and_what_all_share_on_top() -> None:
     tex = document.report_tex(tables())
     assert re.findall(r"\\section\{(.*)\}", tex) == [
-        r"Table 2: Components of L\_Pix",
-        r"Table 3d: Components of L\_Pix",
-        r"Table 10: Components of L\_Pix",
-        r"own: Components of L\_Pix",
+        r"Table 2: Components of $\mathcal{L}_{\mathrm{Pix}}$",
+        r"Table 3d: Components of $\mathcal{L}_{\mathrm{Pix}}$",
+        r"Table 10: Components of $\mathcal{L}_{\mathrm{Pix}}$",
+        r"own: Components of $\mathcal{L}_{\mathrm{Pix}}$",
         "Claims of the paper, as measured",
     ]
-    assert tex.count(r"\begin{tabular}") == 4 and r"\input{" not in tex
+    assert tex.count(r"\toprule") == tex.count("Against ``DC + FS''") + 4 + 1 and r"\input{" not in tex
     front = tex.partition(r"\section")[0]
     assert r"\textbf{Reduced scale: not a reproduction of the paper's numbers; small videos.}" in front
     assert "profile: mini\\par" in front and r"$\dagger$: differs" in front
@@ -99,6 +99,7 @@ def test_claims_as_rows() -> None:
         "sign_flip": 0.5,
         "boot": [0.25, 1.75],
         "needed": None,
+        "untold": None,
         "words": "supported: gap +1.0",
     }
     assert (rows[1]["boot"], rows[1]["needed"]) == (None, 3)

@@ -119,7 +119,7 @@ def test_without_a_default_row_there_is_no_effect() -> None:
 
 def test_a_sweep_takes_the_default_rows_value_from_its_label() -> None:
     found = effects.sweep(swept())
-    assert found is not None and found.name == "foreground.beta"
+    assert found is not None and found.name == "Ratio (foreground.beta)"
     ((label, line),) = found.lines.items()
     assert label == "" and [x for x, _ in line] == [0.3, 0.5, 0.7]
     figure: Any = effects.compose_curve(swept())
@@ -156,12 +156,42 @@ def test_a_reference_is_a_line_or_where_that_would_squeeze_the_curve_a_name_at_t
     assert (mean in drawn(figure.axes[0])) == ("↓" not in name)
 
 
-def test_only_the_default_rows_label_is_a_value() -> None:
+def test_a_label_is_a_value_of_the_default_row_or_where_all_set_the_same() -> None:
     table = swept()
     first, usual, last = table.rows
-    assert effects.sweep(replace(table, rows=(replace(first, settings={"losses": ["vv"]}), usual, last))) is None
+    other = replace(first, label="all", settings={"losses": ["vv"]})
+    assert effects.sweep(replace(table, rows=(other, usual, last))) is None
+    mixed = replace(first, settings={"losses": ["vv"]}), replace(usual, settings={"foreground.beta": 0.5}), last
+    assert effects.sweep(replace(table, rows=mixed)) is None
     for label in ("1.2.3", "nan", "both"):
         assert effects.sweep(replace(table, rows=(first, replace(usual, label=label), last))) is None
+
+
+def test_three_labels_that_are_numbers_are_a_sweep_and_other_rows_lines_beside_it() -> None:
+    """Table 10: the numbers of negatives come from where negatives are taken; a row of another loss has none."""
+    table = swept()
+    rows = tuple(
+        replace(row, label=str(count), settings={"pixel.negatives": kind})
+        for row, count, kind in zip(table.rows, (98, 784, 1568), ("video", "batch", "queue"), strict=True)
+    )
+    other = replace(table.rows[0], label="VD", settings={"losses": ["vv", "vd"]})
+    found = effects.sweep(replace(table, rows=(other, *rows)))
+    assert found is not None and found.name == "Ratio, as rows are named" and found.values == [98, 784, 1568]
+    assert found.others == (other,)
+    figure: Any = effects.compose_curve(replace(table, rows=(other, *rows)))
+    assert figure.axes[0].get_xlabel() == "Ratio, as rows are named"
+    assert {text.get_text().split()[-1] for text in figure.axes[0].texts} == {"“VD”", "encoder"}
+    assert effects.sweep(replace(table, rows=(other, *rows[:2]))) is None
+    bare = tuple(replace(row, cells={"lin/ucf101": Cell()}) for row in rows)
+    assert effects.compose_curve(replace(table, rows=(other, *bare))) is None  # nothing measured on the line
+
+
+def test_a_row_beside_a_curve_has_the_seeds_that_all_rows_have() -> None:
+    table = swept()
+    rows = [replace(row, label=label, settings={"a.b": label}) for row, label in zip(table.rows, "123", strict=True)]
+    other = Row("VD", {"lin/ucf101": Cell(None, {0: 30.0, 1: 31.0, 2: 32.0, 3: 90.0})}, settings={"losses": ["vv"]})
+    figure: Any = effects.compose_curve(replace(table, rows=(other, *rows)))
+    assert 31.0 in drawn(figure.axes[0]) and not drawn(figure.axes[0]) & {45.75, 90.0}
 
 
 def test_settings_that_all_rows_share_name_no_line() -> None:

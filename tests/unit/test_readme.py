@@ -16,7 +16,15 @@ from fima.config import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = [line.partition("#")[0].strip() for line in README.splitlines() if line.startswith("fima-ablate ")]
+# What --help shows: of the tool, and of each of its commands.
+HELP = {name: found.help or "" for name, found in get_command(cli.app).commands.items()}  # type: ignore[attr-defined]
+HELP["fima-ablate"] = cli.app.info.help or ""
+COMMANDS = [
+    line.partition("#")[0].strip()
+    for text in (README, *HELP.values())
+    for line in text.replace("\\\n", " ").splitlines()
+    if line.strip().startswith("fima-ablate ") and (text is not README or line.startswith("fima-ablate"))
+]
 
 
 BLOCKS = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
@@ -63,7 +71,7 @@ def test_batches_can_be_spread_over_the_devices_of_examples(text: str) -> None:
     """By the profile of a command, or without one by the profile that it has then; the library's by its defaults."""
     examples = [
         (profile or "demo", count)
-        for line in text.splitlines()
+        for line in text.replace("\\\n", " ").splitlines()
         for profile, count in re.findall(r"fima-ablate run (?:.*--profile (\S+))?.*--devices-per-run (\d+)", line)
     ]
     for name, count in examples:
@@ -74,6 +82,13 @@ def test_batches_can_be_spread_over_the_devices_of_examples(text: str) -> None:
     for count in counts:
         pretrain.check_devices(Settings(losses=("vv", "pix", "fra")), int(count))
     assert examples or counts
+
+
+@pytest.mark.parametrize(
+    "name", ["fima-ablate", "run", "sweep", "plan", "report", "claims", "cost", "status", "figures"]
+)
+def test_help_teaches_by_examples(name: str) -> None:
+    assert re.search(r"\n *fima-ablate \w", HELP[name])
 
 
 def test_cited_files_exist() -> None:

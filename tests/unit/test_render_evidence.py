@@ -162,16 +162,17 @@ def test_tex_has_marks_grey_dagger_and_references_below_a_rule() -> None:
     inside = render.latex(evident()).partition(r"\begin{tabular}")[2].partition(r"\end{tabular}")[0]
     assert [line.strip() for line in inside.splitlines()[1:]] == [
         r"\toprule",
-        r"\multicolumn{2}{c}{Components of L\_Pix} & \multicolumn{2}{c}{linear probe, top-1 \%} \\",
-        r"\cmidrule(lr){1-2}\cmidrule(lr){3-4}",
-        r"DC & FS & paper & measured \\",
-        r"&  & \footnotesize UCF101 & \footnotesize embedded \\",
+        r"\multicolumn{3}{c}{Components of $\mathcal{L}_{\mathrm{Pix}}$} & "
+        r"\multicolumn{2}{c}{linear probe, top-1 \%} \\",
+        r"\cmidrule(lr){1-3}\cmidrule(lr){4-5}",
+        r"DC & FS &  & paper & measured \\",
+        r"&  &  & \footnotesize UCF101 & \footnotesize embedded \\",
         r"\midrule",
-        r"\multicolumn{2}{l}{none (VV + VD)} & 70.0 & 50.5 $\pm$ 0.7 (2)$^{\dagger}$ \\",
-        r"$\checkmark$ &  & 71.0 & 51.5 $\pm$ 0.7 (2) \\",
-        r"\rowcolor[gray]{0.9} $\checkmark$ & $\checkmark$ & 72.0 & \textbf{52.5 $\pm$ 0.7 (2)} \\",
+        r"\multicolumn{3}{l}{none (VV + VD)} & 70.0 & 50.5 $\pm$ 0.7 (2)$^{\dagger}$ \\",
+        r"$\checkmark$ &  &  & 71.0 & 51.5 $\pm$ 0.7 (2) \\",
+        r"\rowcolor[gray]{0.9} $\checkmark$ & $\checkmark$ &  & 72.0 & \textbf{52.5 $\pm$ 0.7 (2)} \\",
         r"\midrule",
-        r"\multicolumn{2}{l}{\textit{random start}} & -- & 21.0 $\pm$ 1.4 (2) \\",
+        r"\multicolumn{3}{l}{\textit{random start}} & -- & 21.0 $\pm$ 1.4 (2) \\",
         r"\bottomrule",
         "",
     ]
@@ -184,9 +185,14 @@ def test_tex_says_what_its_signs_mean_and_where_numbers_come_from() -> None:
     assert (
         r"``none (VV + VD)'' 0: \texttt{000000000000}, 1: \texttt{000000000001}; ``DC'' 0: \texttt{100000000000}" in tex
     )
+    assert "Against ``DC + FS'': linear probe, top-1 \\%, embedded" in tex
     assert (
-        r"``none (VV + VD)'' $-$2.0 (95 \% $-$3.2 to $-$0.8, p \textless{} 0.001, Holm \textless{} 0.001, sign-flip "
-        r"0.500, bootstrap $-$4.0 to +0.5, detectable 1.3; n = 2); ``DC'' $-$1.0 (n = 1)"
+        r" & n & gap & 95 \% (paired t) & p & Holm & sign-flip & 95 \% (bootstrap) & detectable \\"
+        "\n  \\midrule\n"
+        r"  none (VV + VD) & 2 & $-$2.0 & $-$3.2 to $-$0.8 & \textless{} 0.001 & \textless{} 0.001 & 0.500 & "
+        r"$-$4.0 to +0.5 & 1.3 \\"
+        "\n"
+        r"  DC & 1 & $-$1.0 & -- & -- & -- & -- & -- & -- \\"
     ) in tex
     plain = render.latex(evident(comparisons=(), references=()))
     assert "dagger" not in plain and "italics" not in plain
@@ -251,7 +257,7 @@ def test_markdown_compares_with_the_default_row() -> None:
         "|:---|---:|---:|---:|---:|---:|---:|---:|---:|\n"
         "| none (VV + VD) | 2 | −2.0 | −3.2 to −0.8 | \\< 0.001 | \\< 0.001 | 0.500 | −4.0 to +0.5 | 1.3 |\n"
         "| DC | 1 | −1.0 | – | – | – | – | – | – |\n\n"
-        "The sign-flip test is exact: with n seeds its p cannot go below 2/2^n, here 0.5 (n = 2).\n\n"
+        "The sign-flip test is exact: with n seeds its p cannot go below 2/2ⁿ, here 0.5 (n = 2).\n\n"
         "## Order of rows\n\n"
         "- linear probe, top-1 %, embedded: order of rows against the paper's: Kendall tau 0.60 "
         "(95 % −0.20 to 1.00 over seeds; 3 rows, n = 2)\n\n"

@@ -562,6 +562,7 @@ def test_cost_is_days_times_devices_and_relative_to_the_first_row(device: str, u
     assert second["parameters/all"].values == {0: 16.494}
     assert table.columns[2].data == unit and table.columns[2].paper_data == "GPU-days"
     assert table.verdicts[0].words.startswith("one seed: size disagrees")
+    assert table.verdicts[0].words.endswith("other load on the machine; that of FLOPs, which does not, is 1.000")
     assert "0.0330 (1)" in render.markdown(table)
 
 
@@ -591,6 +592,7 @@ def test_times_of_two_kinds_of_machines_make_no_ratio() -> None:
     for seed in (0, 2):
         results[f"pretrain-VD-{seed}"]["environment"] |= {"cpu": "c"}
     (verdict,) = built(plan, results).verdicts
+    assert "FLOPs" not in verdict.words
     assert verdict.words == "undecided: “DC” and “VD” were pre-trained on machines of different kinds, seed by seed"
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from ablations import stats, verdicts
+from ablations import phrases, stats, verdicts
 
 T2 = 4.302652729911275  # 97.5 % quantile of Student's t with 2 degrees of freedom
 
@@ -514,7 +514,7 @@ def test_verdict_names_tests_of_the_comparison_shown() -> None:
     assert verdict.p == stats.p_value([2.0, 2.5, 3.0])
     assert (verdict.sign_flip, verdict.boot_low, verdict.boot_high, verdict.needed) == (0.25, None, None, None)
     one = better(seeds(61.0), seeds(58.5))
-    assert (one.p, one.sign_flip, one.boot_low, one.needed) == (None, None, None, None)
+    assert (one.p, one.sign_flip, one.boot_low, one.needed) == (None, None, None, 2)  # a verdict takes three
     assert finite(verdict, one)
 
 
@@ -526,10 +526,25 @@ def test_undecided_order_tells_the_seeds_it_needs() -> None:
     assert near.words.endswith("the interval includes 0; about 3 more seeds would decide it if gap and spread stay")
     assert "about 1 more seed would" in better(seeds(1, 1.3), seeds(0, 0)).words
     far = better(seeds(0.01, 1, -1), seeds(0, 0, 0))
-    assert far.needed is None
+    assert far.needed is None and (far.untold, wide.untold) == ("beyond", None)
     assert far.words.endswith("; more than 1000 more seeds would be needed if gap and spread stay")
     level = better(seeds(1, -1), seeds(0, 0))
     assert level.needed is None and level.words.endswith("the interval includes 0")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "shown"),
+    [
+        (better(seeds(0.0, 4.0, -1.0), seeds(0, 0, 0)), "54"),
+        (better(seeds(0.01, 1.0, -1.0), seeds(0, 0, 0)), "> 1000"),
+        (better(seeds(61.0), seeds(58.5)), "2"),
+        (better(seeds(61.0), {}), "–"),
+        (better(seeds(11, 12.5, 14), seeds(9.0, 10.0, 11.0)), "–"),  # supported
+        (better(seeds(1, 1, 1), seeds(1, 1, 1)), "–"),  # a gap of nothing: more of the same decide nothing
+    ],
+)
+def test_what_a_reader_is_told_of_seeds_still_needed(verdict: verdicts.Verdict, shown: str) -> None:
+    assert phrases.seeds_needed(verdict) == shown
 
 
 def test_seeds_to_refute_are_counted_at_the_corrected_level() -> None:
@@ -538,7 +553,8 @@ def test_seeds_to_refute_are_counted_at_the_corrected_level() -> None:
     verdict = better(first, above, level)
     differences = [10 - 10.65, -1.0, 10 - 11.35]
     assert verdict.needed == stats.needed(differences, 0.975) and (verdict.needed or 0) > 0
-    assert "would decide this comparison if" in verdict.words
+    assert "the interval lies below 0, but that at 97.5 %, which 2 comparisons ask for (Bonferroni), " in verdict.words
+    assert "would decide this comparison, against the claim, if" in verdict.words
 
 
 def test_seeds_of_a_comparison_that_is_decided_already_are_not_asked_for() -> None:
@@ -587,6 +603,7 @@ def test_too_few_videos_leave_an_order_undecided() -> None:
     assert judge(many, ("b", "a")).state == "contradicted"
     against = judge(few, ("b", "a"))
     assert (against.state, against.direction) == ("undecided", "disagrees")
+    assert phrases.seeds_needed(against) == "not known"
     assert "bootstrap over seeds and test videos withholds the verdict: −30.0 to " in against.words
     turned = judge(many, ("b", "a"), lower=True)
     assert turned.state == "supported" and (turned.boot_low, turned.boot_high) == (enough.boot_low, enough.boot_high)
