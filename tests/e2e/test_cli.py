@@ -121,7 +121,9 @@ def test_nothing_runs_twice_and_the_report_is_the_same_to_the_byte(undisturbed: 
     assert tables(undisturbed / "again") == before
 
 
+@pytest.mark.long
 def test_all_sixteen_studies_end_with_a_table(tmp_path: Path) -> None:
+    """By default test_studies.py trains each of their 30 rows, and test_report.py writes each of their tables."""
     code, _, err = call(tmp_path, "run", "all", "--profile", "debug", "--no-mlflow", "--metrics", "lin/ucf101")
     assert code == 0, err
     assert "54 rows need 30 distinct pre-trainings per seed" in err

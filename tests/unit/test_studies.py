@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,10 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from ablations import literature, spec
+from ablations import literature, spec, stages
 from ablations import plan as planning
 from ablations.spec import Study
-from fima import datasets
+from ablations.store import Store
+from fima import datasets, pretrain
 from fima.config import Finetune, Linear, Retrieval, Settings
 
 PAPER = Path(__file__).resolve().parents[3] / "shared" / "paper" / "paper_tables.yaml"
@@ -273,6 +275,23 @@ def test_46_rows_need_28_pretrainings_a_seed(profile: str, monkeypatch: pytest.M
     assert counts["pretrainings_without_sharing"] == 46 * len(planned.seeds)
     defaults = {row.pretrain[0] for row in planned.rows if row.row.default}
     assert len(defaults) == 2  # VV + Pix, and all losses: the default rows of all tables are the same two experiments
+
+
+def test_every_distinct_pretraining_of_the_studies_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What all sixteen ask of the method, at debug scale, in this process."""
+    monkeypatch.setattr(pretrain.cost, "sizes", lambda settings: {})  # half the time, and test_cost.py's
+    store = Store(tmp_path / "runs")
+    studies = [spec.load_study(path) for path in spec.study_files()]
+    plan = planning.build(studies, spec.load_profile("debug"), metrics=["lin/ucf101"])
+    chosen = [stage for stage in plan.stages.values() if stage.kind == "pretrain"]
+    assert len(studies) == 16 and len(chosen) == 30
+    for stage in chosen:
+        store.prepare(stage)
+        found = stages.execute(stage, store, 0, lambda *_: None)
+        asked = set(stage.config["settings"]["losses"])
+        assert set(found["final"]) == {"loss", "lr", *asked} and found["steps"] == 2
+        assert all(map(math.isfinite, found["final"].values()))
+        assert (store.folder(stage.uid) / "checkpoint.pt").is_file()
 
 
 def test_on_kinetics_the_row_of_784_negatives_is_an_experiment_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
