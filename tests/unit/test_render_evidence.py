@@ -213,6 +213,10 @@ def test_a_wide_table_goes_on_below_with_its_labels() -> None:
 def test_losses_are_set_as_the_paper_sets_them() -> None:
     assert latex.name("VD") == r"$\mathcal{L}_{\mathrm{VD}}$"
     assert latex.name("V_D") == r"V\_D"
+    symbol = r"$\mathcal{L}_{\mathrm{Pix}}$"
+    assert latex.tex_escape("L_Pix, “L_Pix” of L_Pix.") == f"{symbol}, ``{symbol}'' of {symbol}."
+    for other in ("L_Pixel", "X_L_Pix", "runs/L_Pix.csv", "L_Pix/a"):
+        assert "$" not in latex.tex_escape(other)
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
