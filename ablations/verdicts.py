@@ -38,6 +38,7 @@ MARGIN = 1.0  # points within which two accuracies count as equal; the paper cal
 TOLERANCE = 0.05  # distance from a claimed ratio that still counts as that ratio: at most, and half of what it claims
 
 State = Literal["supported", "contradicted", "undecided"]
+Untold = Literal["beyond", "bootstrap"]  # seeds still needed: more than MOST; a number that only the bootstrap knows
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Verdict:
     boot_low: float | None = None  # its 95 % hierarchical bootstrap over seeds and test videos
     boot_high: float | None = None
     needed: int | None = None  # further seeds until the t interval decides (80 % power, gap and spread as they are)
-    untold: Literal["beyond", "bootstrap"] | None = None  # why there is no such number: over MOST; who withholds it
+    untold: Untold | None = None  # why there is no such number
 
     @classmethod
     def of(
@@ -76,7 +77,7 @@ class Verdict:
         differences: Sequence[float] = (),
         boot: tuple[float, float] | None = None,
         more: int | None = None,
-        untold: Literal["beyond", "bootstrap"] | None = None,
+        untold: Untold | None = None,
     ) -> Verdict:
         """A verdict on the comparison shown.
 
@@ -220,7 +221,7 @@ def ordered(
     if empty:
         shown += f"; {len(empty)} of {len(pairs)} comparisons have no common seed"
     more: int | None = None
-    untold: Literal["beyond", "bootstrap"] | None = "bootstrap" if few else None
+    untold: Untold | None = "bootstrap" if few else None
     if gap.n == 1 and state == "undecided":
         more, untold = LEAST - 1, None
         words = f"one seed: {_one_seed(direction)}, undecided; {shown}"
@@ -355,7 +356,7 @@ def _within(
 
     state = decided(gap.low, gap.high)
     more: int | None = None
-    untold: Literal["beyond", "bootstrap"] | None = None
+    untold: Untold | None = None
     if boot is not None and state not in ("undecided", decided(*boot)):
         state, untold = "undecided", "bootstrap"
         words = f"undecided: {_withheld(*boot, digits)}; {what}"
