@@ -128,6 +128,7 @@ def claims_rows(tables: Sequence[Table]) -> list[dict[str, Any]]:
             "boot": None if verdict.boot_low is None else [verdict.boot_low, verdict.boot_high],
             "needed": verdict.needed,
             "untold": verdict.untold,
+            "repeat": verdict.repeat,
             "words": verdict.words,
         }
         for table in in_order(tables)

@@ -12,7 +12,7 @@ from typing import Any
 
 from ablations.stats import ENUMERATED, MOST, Comparison
 from ablations.table import Cell, Column, Row, Table
-from ablations.verdicts import Verdict
+from ablations.verdicts import REPEAT_RULE, Verdict
 
 MISSING = "–"
 REFERENCES = "In italics: reference rows, which are not in the paper."
@@ -338,7 +338,8 @@ def rules(*tables: Table) -> list[str]:
             kinds[verdict.rule].append(verdict.kind)
     what = "this reduced scale" if any(table.reduced for table in tables) else "these settings and videos"
     limit = [f"A verdict speaks of {what} only."] if verdicts and any(table.departs for table in tables) else []
-    return limit + [f"Rule for {', '.join(names)}: {rule}." for rule, names in kinds.items()]
+    decided = [f"{REPEAT_RULE}."] if any(verdict.state != "undecided" for verdict in verdicts) else []
+    return limit + [f"Rule for {', '.join(names)}: {rule}." for rule, names in kinds.items()] + decided
 
 
 # --- where a number comes from

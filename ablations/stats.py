@@ -272,22 +272,36 @@ def needed(
     Returns:
         0 if there are enough; None with n < 2, a mean equal to `bound`, or if more than `most` would be needed.
     """
+    effect = _standardised(differences, bound)
+    return None if effect is None else _further(len(differences), most, lambda n: _effect(n, level, power) <= effect)
+
+
+def repeated(differences: Sequence[float], level: float = LEVEL, bound: float = 0.0, power: float = POWER) -> int:
+    """Fresh seeds, LEAST or more, on which alone that test would tell the mean from `bound` with this power.
+
+    The true mean and spread are taken to be those observed: of a difference that was only just found, too few.
+
+    Args:
+        differences: two or more that a test has told from `bound`, so that some two times as many are enough.
+
+    Raises:
+        ValueError: no test can have told them from it.
+    """
+    if summarise(differences).std == 0:
+        return LEAST
+    effect = _standardised(differences, bound)
+    more = None if effect is None else _further(LEAST, MOST, lambda n: _effect(n, level, power) <= effect)
+    if more is None:
+        raise ValueError(f"{len(differences)} differences cannot have been told from {bound:g}")
+    return LEAST + more
+
+
+def _standardised(differences: Sequence[float], bound: float) -> float | None:
+    """Distance of the mean from `bound` in standard deviations; None with n < 2 or without a distance."""
     summary = summarise(differences)
     if summary.mean is None or summary.std is None or summary.mean == bound:
         return None
-    if summary.std == 0:
-        return 0
-    effect = abs(summary.mean - bound) / summary.std
-    return _further(summary.n, most, lambda n: _effect(n, level, power) <= effect)
-
-
-def needed_within(differences: Sequence[float], edges: tuple[float, float], level: float) -> int | None:
-    """Further seeds until the t interval clears the nearer edge with the power of `needed`, with this mean and spread.
-
-    Of an interval that shall lie inside both edges, the farther one is taken to be clear.
-    """
-    mean = summarise(differences).mean
-    return None if mean is None else needed(differences, level, min(edges, key=lambda edge: abs(mean - edge)))
+    return abs(summary.mean - bound) / summary.std if summary.std else math.inf
 
 
 # --- bootstrap

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -22,13 +23,13 @@ from ablations.stats import (
     hierarchical,
     interval,
     needed,
-    needed_within,
     p_value,
     paired,
     paired_differences,
     paired_logs,
     paired_ratio,
     percentiles,
+    repeated,
     resampled,
     shared_hits,
     sign_flip,
@@ -63,6 +64,7 @@ class Verdict:
     boot_high: float | None = None
     needed: int | None = None  # further seeds until the t interval decides (80 % power, gap and spread as they are)
     untold: Untold | None = None  # why there is no such number
+    repeat: int | None = None  # of a decided claim: fresh seeds whose t interval alone decides the same (80 % power)
 
     @classmethod
     def of(
@@ -78,6 +80,7 @@ class Verdict:
         boot: tuple[float, float] | None = None,
         more: int | None = None,
         untold: Untold | None = None,
+        repeat: int | None = None,
     ) -> Verdict:
         """A verdict on the comparison shown.
 
@@ -88,12 +91,13 @@ class Verdict:
             boot: interval over seeds and test videos.
             more: seeds still needed.
             untold: why their number is not given.
+            repeat: fresh seeds that would decide the same.
         """
         (says, metric, kind), (boot_low, boot_high) = claim, boot or (None, None)
         p, flip = (p_value(differences), sign_flip(differences)) if differences else (None, None)
         return cls(
             says, metric, kind, state, direction, gap.n, gap.value, gap.low, gap.high, level, rule, words, p, flip,
-            boot_low, boot_high, more, untold,
+            boot_low, boot_high, more, untold, repeat,
         )  # fmt: skip
 
 
@@ -138,10 +142,19 @@ def _more_seeds(more: int | None, what: str, boot: tuple[float, float] | None, f
     return f"; about {more} more seed{'' if more == 1 else 's'} would decide {what}{way}{by} if gap and spread stay"
 
 
+def _repeats(seeds: int) -> str:
+    """What somebody must run who doubts a decision; `REPEAT_RULE` says how it is reckoned."""
+    return f"; to repeat it: {seeds} seeds"
+
+
 def _too_few(n: int) -> str:
     return f"; {n} seeds in common, and a verdict takes {LEAST}"
 
 
+REPEAT_RULE = (
+    "“To repeat it: n seeds” are so many fresh ones that by their t interval alone they decide the same with 80 % "
+    "power, if the true gap and spread are those measured: of a narrow decision rather too few"
+)
 ORDER_RULE = (
     "supported: every interval of the paired difference lies above 0; contradicted: one lies below 0 "
     "(Bonferroni over the comparisons); where outcomes per test video are known, the bootstrap interval over seeds and "
@@ -221,6 +234,7 @@ def ordered(
     if empty:
         shown += f"; {len(empty)} of {len(pairs)} comparisons have no common seed"
     more: int | None = None
+    repeat: int | None = None
     untold: Untold | None = "bootstrap" if few else None
     if gap.n == 1 and state == "undecided":
         more, untold = LEAST - 1, None
@@ -229,7 +243,13 @@ def ordered(
         words = f"undecided: {few}; {shown}"
     else:
         words = f"{state}: {shown}"
-        if state == "undecided" and gap.low is not None and gap.high is not None:
+        if state != "undecided":
+            if state == "contradicted":
+                repeat = repeated(differences, corrected)
+            else:  # all must be found again
+                repeat = max(repeated(paired_differences(*side), level) for side in sides)
+            words += _repeats(repeat)
+        elif gap.low is not None and gap.high is not None:
             crosses = gap.low <= 0 <= gap.high
             if not crosses and gap.n < LEAST:
                 more = LEAST - gap.n
@@ -250,6 +270,7 @@ def ordered(
                     words += _more_seeds(more, "this comparison" if len(pairs) > 1 else "it", boots[i], gap.value > 0)
     return Verdict.of(
         (says, metric, kind), state, direction, gap, level, ORDER_RULE, words, differences, boots[i], more, untold,
+        repeat,
     )  # fmt: skip
 
 
@@ -356,7 +377,12 @@ def _within(
 
     state = decided(gap.low, gap.high)
     more: int | None = None
+    repeat: int | None = None
     untold: Untold | None = None
+    lower, upper = centre - margin, centre + margin
+    if not signed:
+        lower, upper = math.log(lower) if lower > 0 else -math.inf, math.log(upper)
+    edge = min((lower, upper), key=lambda side: abs(statistics.fmean(spread) - side))  # more seeds clear it last
     if boot is not None and state not in ("undecided", decided(*boot)):
         state, untold = "undecided", "bootstrap"
         words = f"undecided: {_withheld(*boot, digits)}; {what}"
@@ -370,15 +396,17 @@ def _within(
             "undecided": f"the interval is not wholly inside or outside ±{margin:g} of {centre:g}",
         }[state]
         words = f"{state}: {what}; {reason}"
-        if state == "undecided" and abs(gap.value - centre) != margin:
-            lower, upper = centre - margin, centre + margin
-            if not signed:
-                lower, upper = math.log(lower) if lower > 0 else -math.inf, math.log(upper)
-            more = needed_within(spread, (lower, upper), level)
+        if state != "undecided":
+            repeat = repeated(spread, level, edge)
+            words += _repeats(repeat)
+        elif abs(gap.value - centre) != margin:
+            more = needed(spread, level, edge)
             untold = "beyond" if more is None else None
             words += _more_seeds(more, "it", boot, inside)
     tested = spread if signed else ()  # a ratio is not asked to differ from 1
-    return Verdict.of((says, metric, kind), state, direction, gap, level, rule, words, tested, boot, more, untold)
+    return Verdict.of(
+        (says, metric, kind), state, direction, gap, level, rule, words, tested, boot, more, untold, repeat
+    )
 
 
 def unmeasured(says: str, metric: str, kind: str, reason: str) -> Verdict:

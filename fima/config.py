@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -277,7 +277,7 @@ class Settings(Frozen):
         data = self.model_dump(mode="json")
         data["optim"] = self.optim.active()
         data["compute"] = self.compute.active()
-        data["losses"] = [loss for loss in ("vv", "vd", "pix", "fra") if loss in self.losses]
+        data["losses"] = [loss for loss in get_args(Loss) if loss in self.losses]
         data["weights"] = {loss: data["weights"][loss] for loss in data["losses"]}
         if not self.uses("pix"):
             del data["pixel"]

@@ -150,6 +150,7 @@ class FIMA(nn.Module):
                 assert parts is not None
                 terms["fra"] = self._frame_loss(frames, parts)
                 keys["fra"] = parts.flatten(0, 1)
+        assert terms.keys() == set(settings.losses), f"of {settings.losses} only {list(terms)} are implemented"
         return terms, keys
 
     @torch.no_grad()

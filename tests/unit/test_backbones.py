@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -306,3 +306,8 @@ def test_trusting_keeps_weights_and_names() -> None:
     after = trusted(plain)
     assert all(torch.equal(tensor, state[name]) for name, tensor in after.state_dict().items())
     torch.testing.assert_close(after(clips), before)
+
+
+def test_every_encoder_that_settings_name_is_there() -> None:
+    names = set(get_args(Backbone.model_fields["name"].annotation))
+    assert names == set(backbones.CONSTRUCTORS) == set(backbones.STRIDES)

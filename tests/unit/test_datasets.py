@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -541,3 +541,8 @@ def test_a_scan_tells_of_every_file_and_its_progress(mixed: Data, jobs: int, no_
     assert [index if isinstance(index, str) else index.frames for _, index in found[1:3]] == [20, 20]
     assert "no readable video" in str(found[0][1])
     assert told == [(n, 6) for n in range(1, 7)]
+
+
+def test_every_data_set_that_settings_name_has_a_reader_and_says_its_layout() -> None:
+    names = set(get_args(Data.model_fields["name"].annotation)) - {"embedded"}  # rendered, not read
+    assert names == set(layouts.READERS) == set(layouts.LAYOUTS)

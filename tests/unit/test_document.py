@@ -100,6 +100,7 @@ def test_claims_as_rows() -> None:
         "boot": [0.25, 1.75],
         "needed": None,
         "untold": None,
+        "repeat": None,
         "words": "supported: gap +1.0",
     }
     assert (rows[1]["boot"], rows[1]["needed"]) == (None, 3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fima import backbones, distributed, loop, losses, model
-from fima.config import Settings
+from fima.config import Loss, Settings, Weights
 from fima.model import FIMA
 
 B, PARTS = 3, 2
@@ -424,3 +424,12 @@ def test_no_step_waits_for_its_device(chosen: tuple[str, ...], negatives: str, k
         assert asked.waits == []
         loss.item()
     assert asked.waits == ["_local_scalar_dense"]  # what asks is seen
+
+
+def test_every_loss_has_a_weight_and_one_that_is_not_implemented_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert get_args(Loss) == tuple(Weights.model_fields)
+    network = built(losses=("vv", "pix"))
+    named = network.settings.model_copy(update={"losses": ("vv", "pix", "new")})
+    monkeypatch.setattr(network, "settings", named)
+    with pytest.raises(AssertionError, match=r"of \('vv', 'pix', 'new'\) only \['vv', 'pix'\] are implemented"):
+        network(drawn())

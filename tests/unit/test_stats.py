@@ -287,6 +287,26 @@ def test_needed_edges() -> None:
     assert stats.needed([0.01, 1.0, -1.0]) is None  # tens of thousands
 
 
+def test_a_decision_is_repeated_by_as_many_fresh_seeds_as_have_the_power() -> None:
+    decided = [7.0, -1.0, 9.0, 4.0, 3.0, 5.0]
+    assert stats.interval(decided, 0.95).low > 0
+    effect = np.mean(decided) / np.std(decided, ddof=1)
+    count = stats.repeated(decided)
+    assert stats._effect(count, 0.95, 0.8) <= effect < stats._effect(count - 1, 0.95, 0.8)
+    assert stats.repeated([value + 2 for value in decided], bound=2.0) == count < stats.repeated(decided, level=0.99)
+    rng = np.random.default_rng(0)
+    repeats = rng.normal(np.mean(decided), np.std(decided, ddof=1), size=(4000, count))
+    found = repeats.mean(1) > stats.critical(count) * repeats.std(1, ddof=1) / math.sqrt(count)
+    assert 0.78 < found.mean() < 0.92  # whole seeds: a little more than 80 %
+    assert stats.repeated([5.0, 5.1, 5.2]) == stats.repeated([1.0] * 4) == stats.repeated([1.0] * 4, bound=1.0) == 3
+
+
+@pytest.mark.parametrize("nothing", [[], [1.0], [1.0, -1.0], [0.01, 1.0, -1.0]])
+def test_what_no_test_can_have_found_is_not_repeated(nothing: list[float]) -> None:
+    with pytest.raises(ValueError, match=f"{len(nothing)} differences cannot have been told from 0"):
+        stats.repeated(nothing)
+
+
 # --- bootstrap
 
 
@@ -530,6 +550,25 @@ def test_undecided_order_tells_the_seeds_it_needs() -> None:
     assert far.words.endswith("; more than 1000 more seeds would be needed if gap and spread stay")
     level = better(seeds(1, -1), seeds(0, 0))
     assert level.needed is None and level.words.endswith("the interval includes 0")
+
+
+def test_decided_claims_tell_the_seeds_that_a_repetition_takes() -> None:
+    gaps = [7.0, -1.0, 9.0, 4.0, 3.0, 5.0]
+    count, nothing = stats.repeated(gaps), seeds(*[0.0] * 6)
+    supported = better(seeds(*gaps), nothing)
+    assert (supported.state, supported.repeat) == ("supported", count)
+    assert supported.words.endswith(f"n = 6; to repeat it: {count} seeds")
+    both = better(seeds(*gaps), nothing, seeds(-90, -91, -90, -90, -90, -90))  # the other pair needs but three
+    assert (both.state, both.repeat) == ("supported", count)
+    far = better(nothing, seeds(*gaps), seeds(-90, -91, -90, -90, -90, -90))  # one of two refutes: at 97.5 %
+    strict = stats.repeated(gaps, level=0.975)
+    assert (far.state, far.repeat) == ("contradicted", strict) and strict > count
+    same = verdicts.equal("s", "m", ["a", "b"], {"a": seeds(0.1, 0.2, -0.3, 0.8), "b": seeds(0, 0, 0, 0)})
+    assert (same.state, same.repeat) == ("supported", stats.repeated([0.1, 0.2, -0.3, 0.8], bound=1.0))
+    half = verdicts.ratio("s", "m", ("a", "b"), 1.5, {"a": seeds(2.0, 2.2, 2.1), "b": seeds(1, 1, 1)})
+    logs = [math.log(value) for value in (2.0, 2.2, 2.1)]
+    assert (half.state, half.repeat) == ("contradicted", stats.repeated(logs, bound=math.log(1.55)))
+    assert better(seeds(0.0, 4.0, -1.0), seeds(0, 0, 0)).repeat is None  # undecided: nothing to be repeated
 
 
 @pytest.mark.parametrize(
