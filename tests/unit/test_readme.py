@@ -134,6 +134,16 @@ def test_cited_files_exist() -> None:
     assert [path for path in sorted(cited) if not (ROOT / path).is_file()] == []
 
 
+@pytest.mark.parametrize("package", ["fima", "ablations"])
+def test_the_map_of_a_package_names_every_module_once(package: str) -> None:
+    named = re.findall(r"`(\w+)`", (ROOT / package / "__init__.py").read_text(encoding="utf-8"))
+    modules = {
+        path.stem for path in (ROOT / package).iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert sorted(set(named) - {"fima"}) == sorted(modules - {"__init__"})
+    assert max(map(named.count, named)) == 1
+
+
 def test_settings_of_the_example_are_settings() -> None:
     (text,) = re.findall(r"Settings\.model_validate\(\s*(\{.*?\})\s*\)\n", README, re.DOTALL)
     settings = Settings.model_validate(eval(text))
