@@ -93,8 +93,9 @@ def distinct(names: Sequence[str], profile: str, overrides: Sequence[str]) -> di
     found: dict[str, tuple[Settings, list[str]]] = {}
     for path in paths:
         study = spec.load_study(path)
-        usual = next((row for row in study.rows if row.default), study.rows[-1])
-        for row in study.rows:
+        rows = [row for row in study.rows if row.encoder is None]  # nobody trains the others here
+        usual = next((row for row in rows if row.default), rows[-1] if rows else None)
+        for row in rows:
             settings = spec.resolve(study, row, chosen, overrides).settings
             many = [(settings, row.label)]
             if row is usual and "shuffled" in chosen.references and settings.uses("vd", "pix", "fra"):

@@ -41,11 +41,12 @@ def rows(names: Sequence[str], profile: str, overrides: Sequence[str], measure: 
     counted: dict[str, dict[str, float]] = {}
     for path in paths:
         study = spec.load_study(path)
-        each = [spec.resolve(study, row, chosen, overrides) for row in study.rows]
+        rows = [row for row in study.rows if row.encoder is None]  # what others trained cost them
+        each = [spec.resolve(study, row, chosen, overrides) for row in rows]
         settings = [resolved.settings for resolved in each]
         timed = cost.measure(settings, measure) if measure else []
         first: dict[str, Any] = {}
-        for number_, (row, own) in enumerate(zip(study.rows, settings, strict=True)):
+        for number_, (row, own) in enumerate(zip(rows, settings, strict=True)):
             key = own.model_dump_json()
             if key not in counted:
                 counted[key] = cost.sizes(own)

@@ -41,8 +41,15 @@ def general_notes(
     rows: Sequence[PlannedRow],
     omitted: Sequence[str],
 ) -> list[str]:
-    """What is missing, shown once, not measured, and how the motion decoder starts."""
-    notes = [f"{quoted(labels)} are one experiment here: nothing tells them apart." for labels in alike(rows)]
+    """What is missing, shown once, not measured, trained elsewhere, and how the motion decoder starts."""
+    given = [row.row for row in rows if row.row.encoder is not None]
+    rows = [row for row in rows if row.row.encoder is None]
+    notes = [
+        f"“{row.label}” was trained elsewhere and is only evaluated here: {row.encoder and row.encoder.name}"
+        + ("." if "{seed}" in str(row.encoder) else ", one encoder, so that it has no spread of seeds.")
+        for row in given
+    ]
+    notes += [f"{quoted(labels)} are one experiment here: nothing tells them apart." for labels in alike(rows)]
     absent = missing_note(columns, shown, seeds)
     if absent:
         notes.append(absent)
@@ -92,7 +99,7 @@ def device_notes(results: Results, rows: Sequence[PlannedRow]) -> list[str]:
     found = results.devices
     for row in rows:
         for uid in row.pretrain.values():
-            if uid in found:
+            if uid in found and row.row.encoder is None:
                 labels.setdefault(found[uid], {})[row.row.label] = None
     if len(labels) < 2:
         return []
@@ -107,7 +114,7 @@ def machine_notes(results: Results, rows: Sequence[PlannedRow]) -> list[str]:
     """The seeds whose rows were pre-trained on processors or cards of different kinds, if there are any."""
     kinds: dict[int, dict[str, None]] = {}
     for row in rows:
-        for seed, uid in row.pretrain.items():
+        for seed, uid in row.pretrain.items() if row.row.encoder is None else ():
             made = (results.get(uid) or {}).get("environment", {})
             if name := (made.get("cpu") if made.get("device") == "cpu" else made.get("device")):
                 kinds.setdefault(seed, {})[str(name)] = None
@@ -168,7 +175,7 @@ def departures(rows: Sequence[PlannedRow]) -> tuple[dict[str, Any], dict[str, An
     told = {"decoder.init", "decoder.position", "decoder.dropout", "decoder.memory_norm"}  # by a note of their own
     told |= {name for row in rows for name in (*row.study.base, *row.row.set)}
     told |= {change.name for row in rows for change in row.resolved.scaled}
-    each = [flat(row.resolved.settings.active()) for row in rows]
+    each = [flat(row.resolved.settings.active()) for row in rows if row.row.encoder is None]
     every: dict[str, Any] = {}
     some: dict[str, Any] = {}
     for name in dict.fromkeys(name for settings in each for name in settings):

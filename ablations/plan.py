@@ -71,7 +71,7 @@ class PlannedRow:
     row: Row
     resolved: Resolved
     cells: Mapping[str, Mapping[int, Cell]]  # metric -> seed -> cell, in the order of the table's columns
-    pretrain: Mapping[int, str]  # seed -> uid
+    pretrain: Mapping[int, str]  # seed -> uid of its encoder: pre-trained, or given
     stages: Mapping[int, tuple[str, ...]]  # seed -> every stage the row needs, in the order they can run
 
 
@@ -104,13 +104,14 @@ class Plan:
     def summary(self) -> dict[str, int]:
         """Counts. `pretrainings` are the distinct ones of one seed, `stages` and the totals those of all seeds."""
         of_rows = {uid for row in self.rows for uids in row.stages.values() for uid in uids}
-        per_seed = {seed: {row.pretrain[seed] for row in self.rows if seed in row.pretrain} for seed in self.seeds}
+        trained = [row for row in self.rows if row.row.encoder is None]
+        per_seed = {seed: {row.pretrain[seed] for row in trained if seed in row.pretrain} for seed in self.seeds}
         return {
             "rows": len(self.rows),
             "seeds": len(self.seeds),
             "pretrainings": max(len(uids) for uids in per_seed.values()),
-            "pretrainings_total": len({uid for row in self.rows for uid in row.pretrain.values()}),
-            "pretrainings_without_sharing": sum(len(row.pretrain) for row in self.rows),
+            "pretrainings_total": len({uid for row in trained for uid in row.pretrain.values()}),
+            "pretrainings_without_sharing": sum(len(row.pretrain) for row in trained),
             "stages": len(self.stages),
             "reference_stages": len(self.stages.keys() - of_rows),
             "stages_without_sharing": sum(len(uids) for row in self.rows for uids in row.stages.values()),
@@ -234,7 +235,8 @@ def build(
     for study in studies:
         chosen, columns = tuple(seeds or study.seeds or profile.seeds), _columns(study, profile, metrics)
         own = [planner.row(study, row, resolve(study, row, profile, overrides), chosen, columns) for row in study.rows]
-        usual = next((row for row in own if row.row.default), own[-1])
+        trained = [row for row in own if row.row.encoder is None] or own
+        usual = next((row for row in own if row.row.default), trained[-1])
         rows += own
         references += [
             reference for name in profile.references if (reference := planner.reference(name, usual, chosen, columns))
@@ -315,9 +317,16 @@ class _Planner:
         needed: dict[int, tuple[str, ...]] = {}
         for seed in seeds:
             name = f"{row.label}, seed {seed}, {study.study}"
-            pretrain[seed] = self._pretrain(resolved, seed, name)
+            if row.encoder is None:
+                pretrain[seed] = self._pretrain(resolved, seed, name)
+            elif pretrain and "{seed}" not in str(row.encoder):
+                break  # one encoder has no spread of seeds
+            else:
+                pretrain[seed] = self._given(row, resolved, seed, name)
             used = {pretrain[seed]: None}
             for metric in columns:
+                if row.encoder is not None and metric in COSTS:  # somebody else's
+                    continue
                 cell = self._cell(metric, resolved, seed, name, pretrain[seed])
                 used |= dict.fromkeys((*self.stages[cell.uid].needs, cell.uid))  # at most three deep
                 cells[metric][seed] = cell
@@ -336,7 +345,7 @@ class _Planner:
         resolved, pretrain = usual.resolved, {}
         if name == "shuffled":
             settings = resolved.settings
-            if not settings.uses("vd", "pix", "fra"):
+            if not settings.uses("vd", "pix", "fra") or usual.row.encoder:
                 return None
             contrast = settings.contrast.model_copy(update={"shuffled": True})
             resolved = replace(resolved, settings=settings.model_copy(update={"contrast": contrast}))
@@ -390,12 +399,21 @@ class _Planner:
         words = "+".join(active["losses"])
         return self._stage("pretrain", words, config, seed, (), f"pre-training of {name}")
 
-    def _untrained(self, resolved: Resolved, seed: int, name: str) -> str:
-        config = {
-            "settings": {"losses": ["vv"], "backbone": {**resolved.settings.active()["backbone"], "weights": None}},
-            "where": _where(resolved, "pretrain"),
-        }
-        return self._stage("untrained", "random", config, seed, (), f"random encoder of {name}")
+    def _untrained(self, resolved: Resolved, seed: int, name: str, weights: Path | None = None) -> str:
+        backbone = {**resolved.settings.active()["backbone"], "weights": weights and str(weights)}
+        config = {"settings": {"losses": ["vv"], "backbone": backbone}, "where": _where(resolved, "pretrain")}
+        which = "given" if weights else "random"
+        return self._stage("untrained", which, config, seed, (), f"{which} encoder of {name}")
+
+    def _given(self, row: Row, resolved: Resolved, seed: int, name: str) -> str:
+        """The encoder of a row that was trained elsewhere."""
+        path = Path(str(row.encoder).replace("{seed}", str(seed))).expanduser().absolute()
+        if not path.is_file():
+            raise SpecError(
+                f"{row.where}: encoder {path}: no such file; give one that torch.save wrote of the state_dict of a "
+                f"{resolved.settings.backbone.name}, or name seeds that there are files of in --seeds"
+            )
+        return self._untrained(resolved, seed, name, path)
 
     def _supervised(self, resolved: Resolved, role: str, seed: int, name: str, untrained: str) -> str:
         """Training with labels from scratch: fine-tuning of a random encoder by the optimiser of a pre-training, for

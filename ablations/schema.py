@@ -34,6 +34,10 @@ def study() -> Schema:
         {
             "label": {**_LABEL, "description": "name of the row; unique in the study"},
             "set": {"$ref": "#/$defs/settings", "description": "settings over the study's base, on the paper's scale"},
+            "encoder": {
+                "type": "string",
+                "description": "weights trained elsewhere, to be evaluated; {seed} is the seed",
+            },
             "paper": _closed({name: {"type": "number"} for name in METRICS}, "printed values by metric"),
             "default": {"type": "boolean", "description": "the paper's default setting; one row at most"},
         },
