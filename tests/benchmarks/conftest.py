@@ -81,10 +81,13 @@ def measured_peak(precision: str) -> float:
     return small if small < 2 * SIDE**3 / 1e9 / 5 else rate(SIDE, 3)
 
 
-@pytest.fixture
-def peak() -> Callable[[str], float]:
-    """The machine's matrix-product peak at this moment, in GFLOP/s, by name of the precision."""
-    return measured_peak
+PEAKS = {"float32": 0.0, "bfloat16": 0.0}  # the most seen so far: of a machine that others use, one moment tells little
+
+
+@pytest.fixture(autouse=True)
+def _peak(_threads: None) -> None:
+    """Look again before each benchmark, which takes a second."""
+    PEAKS["float32"] = max(PEAKS["float32"], measured_peak("float32"))
 
 
 @pytest.fixture
@@ -109,7 +112,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if not benchmarks:
         return
     threads = config.getoption("--threads")
-    peaks = {precision: measured_peak(precision) for precision in ("float32", "bfloat16")}
+    peaks = {precision: max(seen, measured_peak(precision)) for precision, seen in PEAKS.items()}
     record = json.loads(RECORD.read_text()) if RECORD.exists() else {"seconds": {}, "peak": peaks}
     machines = peaks["float32"] / record["peak"]["float32"]
     write = terminalreporter.write_line
