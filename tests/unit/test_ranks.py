@@ -204,7 +204,10 @@ def test_side_by_side_no_two_share_a_card() -> None:
 
 
 def test_a_table_says_on_how_many_devices_its_rows_were_trained() -> None:
-    rows: Any = [SimpleNamespace(row=SimpleNamespace(label=label), pretrain={0: label}) for label in ("a", "b", "c")]
+    rows: Any = [
+        SimpleNamespace(row=SimpleNamespace(label=label, encoder=None), pretrain={0: label})
+        for label in ("a", "b", "c")
+    ]
     results: Any = SimpleNamespace(devices={"a": 1, "b": 2, "c": 2})
     (note,) = notes.device_notes(results, rows)
     assert "on different numbers of devices (1: “a”; 2: “b” and “c”)" in note

@@ -428,7 +428,7 @@ def planned(
                 stages.setdefault(uid, SimpleNamespace(uid=uid, needs=(pretrain,), title=f"{kind} of {label}"))
                 days = metric == "gpu_days"
                 cells[metric][seed] = planning.Cell(uid, key, 1 / 86400 if days else 1.0, per_step=days)
-        row = SimpleNamespace(label=label, paper=printed, default=label == labels[-1], set={})
+        row = SimpleNamespace(label=label, paper=printed, default=label == labels[-1], set={}, encoder=None)
         pretrains = {seed: f"pretrain-{label}-{seed}" for seed in seeds}
         rows.append(SimpleNamespace(study=study, row=row, resolved=resolved, cells=cells, pretrain=pretrains))
     return SimpleNamespace(
