@@ -11,7 +11,7 @@ from ablations import latex, markdown, phrases
 from ablations.markup import Raw, templates
 from ablations.phrases import Claimed
 from ablations.table import Table
-from ablations.verdicts import State, Verdict
+from ablations.verdicts import REPEAT_RULE, State, Verdict
 
 STATES: tuple[State, ...] = get_args(State)
 WIDTH = 100  # columns of a terminal
@@ -145,7 +145,7 @@ def claims_markdown(tables: Sequence[Table]) -> str:
     profiles = list(dict.fromkeys(phrases.profile(table) for table in tables))
     if profiles:
         lines += [f"- profile: {markdown.md_escape(', '.join(profiles))}", ""]
-    lines += [f"{_counts(_verdicts(tables))}", "", LOOKS, ""]
+    lines += [f"{_counts(_verdicts(tables))}", "", LOOKS, "", f"{REPEAT_RULE}.", ""]
     cells = [
         [phrases.number_in_paper(table) or phrases.MISSING, table.study, *start, str(verdict.n), *end]
         for table in tables

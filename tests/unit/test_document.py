@@ -111,7 +111,7 @@ def test_claims_as_markdown() -> None:
         "# Claims of the paper, as measured\n\n"
         "> **Reduced scale: not a reproduction of the paper's numbers; small videos**\n\n"
         "- profile: mini\n\n"
-        f"1 supported, 0 contradicted, 1 undecided\n\n{document.LOOKS}\n\n"
+        f"1 supported, 0 contradicted, 1 undecided\n\n{document.LOOKS}\n\n{document.REPEAT_RULE}.\n\n"
         "| table | study | claim | on | verdict | evidence | n | sign-flip p | bootstrap interval | "
         "seeds still needed |\n"
         "|:---|:---|:---|:---|:---|:---|---:|---:|---:|---:|\n"
