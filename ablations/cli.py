@@ -386,6 +386,8 @@ def bench(
     found = benching.measure(names, profile, overrides, Store(store.resolve()), steps, jobs, again, say)
     if as_json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
+    elif not found:
+        typer.echo("no row is pre-trained here: their encoders are given")
     else:
         typer.echo(f"on {found[0]['place']}, {found[0]['threads']} threads; fima-ablate plan reckons with these")
 

@@ -50,19 +50,25 @@ def of_pretraining(row: PlannedRow, key: str, results: Results) -> Cell:
 
 
 def add(rows: Sequence[PlannedRow], cells: Sequence[dict[str, Cell]], results: Results) -> None:
-    """Give each row's cells, GPU-days among them, its other costs and all ratios to the first row."""
+    """Give each row's cells, GPU-days among them, its other costs and all ratios to the first row that has any."""
+    start = rows.index(first_trained(rows))
     for name, cost in STEP_COSTS.items():
         for row, own in zip(rows, cells, strict=True):
             own[name] = of_pretraining(row, cost.key, results)
     for name in ("gpu_days", *STEP_COSTS):
         costs = [own[name] for own in cells]
-        first = comparable(name, rows, [rows[0].row.label], results)
+        first = comparable(name, rows, [rows[start].row.label], results)
         for row, own in zip(rows, cells, strict=True):
-            own[f"{name}/relative"] = _relative(own[name], costs[0], first[row.row.label])
+            own[f"{name}/relative"] = _relative(own[name], costs[start], first[row.row.label])
     if _brief(rows, results):
         for own in cells:
             seconds = {seed: round(DAY * days, 6) for seed, days in own["gpu_days"].values.items()}
             own["gpu_days"] = replace(own["gpu_days"], values=seconds)
+
+
+def first_trained(rows: Sequence[PlannedRow]) -> PlannedRow:
+    """The row whose cost is 1; what an encoder cost that was trained elsewhere is not known."""
+    return next((row for row in rows if row.row.encoder is None), rows[0])
 
 
 def comparable(
@@ -128,7 +134,7 @@ def column(
         "pre-training that rows or studies share was timed once. The paper timed 3 RTX 2080 Ti: compare ratios only."
     )
     if metric == RELATIVE:
-        title = f"cost relative to “{rows[0].row.label}”"
+        title = f"cost relative to “{first_trained(rows).row.label}”"
         return Column(metric, title, "", "", unit="×", decimals=3), [note, ONE_MACHINE]
     means = [mean for own in cells if (mean := own["gpu_days"].mean)]
     decimals = 1 if brief else max(2, 2 - math.floor(math.log10(min(means)))) if means else 2
@@ -151,7 +157,7 @@ def _step_column(metric: str, rows: Sequence[PlannedRow], kinds: Collection[str]
         else "The most that the process held, PyTorch itself and the videos included.",
     }
     if metric != name:
-        title = f"{cost.title} relative to “{rows[0].row.label}”"
+        title = f"{cost.title} relative to “{first_trained(rows).row.label}”"
         remarks = [notes[name], *([] if name == "gpu_days/flops" else [ONE_MACHINE])]
         return Column(metric, title, "", "", unit="×", decimals=3), remarks
     return Column(metric, cost.title, cost.unit, "", unit=cost.unit, decimals=cost.decimals), [notes[name]]

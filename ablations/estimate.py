@@ -89,7 +89,9 @@ def work(config: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]]) -> s
         known: the same of the stages that it needs.
     """
     kind, inner = config["kind"], config["config"]
-    kept = {name: part for name, part in inner.items() if name not in ("seed", "version", "upstream", "where")}
+    kept = {
+        name: part for name, part in inner.items() if name not in ("seed", "version", "upstream", "where", "weights")
+    }
     if kind != "pretrain" and "settings" in kept:
         kept["settings"] = {name: part for name, part in kept["settings"].items() if name in USED}
         augment = kept["settings"].get("augment", {})

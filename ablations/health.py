@@ -13,7 +13,13 @@ from ablations.store import DRAFT, Busy, Store, left_drafts, read_json
 
 OBJECTS = ("config.json", "status.json", "progress.json", "result.json")
 WEIGHTS, FEATURES = "checkpoint.pt", "features.npz"
-KEPT = {"pretrain": WEIGHTS, "untrained": WEIGHTS, "features": FEATURES, "energy": FEATURES}  # what later stages read
+KEPT = {
+    "pretrain": WEIGHTS,
+    "untrained": WEIGHTS,
+    "given": WEIGHTS,
+    "features": FEATURES,
+    "energy": FEATURES,
+}  # what later stages read
 
 
 def stages(store: Store) -> Iterator[Finding]:

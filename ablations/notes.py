@@ -41,15 +41,8 @@ def general_notes(
     rows: Sequence[PlannedRow],
     omitted: Sequence[str],
 ) -> list[str]:
-    """What is missing, shown once, not measured, trained elsewhere, and how the motion decoder starts."""
-    given = [row.row for row in rows if row.row.encoder is not None]
-    rows = [row for row in rows if row.row.encoder is None]
-    notes = [
-        f"“{row.label}” was trained elsewhere and is only evaluated here: {row.encoder and row.encoder.name}"
-        + ("." if "{seed}" in str(row.encoder) else ", one encoder, so that it has no spread of seeds.")
-        for row in given
-    ]
-    notes += [f"{quoted(labels)} are one experiment here: nothing tells them apart." for labels in alike(rows)]
+    """What is missing, shown once, not measured, and how the motion decoder starts."""
+    notes = [f"{quoted(labels)} are one experiment here: nothing tells them apart." for labels in alike(rows)]
     absent = missing_note(columns, shown, seeds)
     if absent:
         notes.append(absent)
@@ -63,7 +56,7 @@ def general_notes(
         notes.append(f"Not measured here: {', '.join(omitted)} (--metrics asks for them).")
     decoders: dict[str, None] = {}
     for row in rows:
-        if row.resolved.settings.decodes:
+        if row.row.encoder is None and row.resolved.settings.decodes:
             decoder = row.resolved.settings.decoder
             start = {"paper": "usual start", "identity": "starts as the identity"}[decoder.init]
             text = f"{start}, positions × {decoder.position:g}, dropout {decoder.dropout:g}"
@@ -90,6 +83,19 @@ def video_notes(results: Results, rows: Sequence[PlannedRow]) -> list[str]:
         if lines:
             more = f"; and {len(lines) - NAMED} more" if len(lines) > NAMED else ""
             notes.append(f"{len(lines)} video{'s' * (len(lines) > 1)} {what}: {'; '.join(lines[:NAMED])}{more}.")
+    return notes
+
+
+def given_notes(rows: Sequence[PlannedRow]) -> list[str]:
+    """Which encoders were trained elsewhere."""
+    notes = []
+    for planned in rows:
+        label, given = planned.row.label, planned.row.encoder
+        if given is None:
+            continue
+        spread = ": one encoder, so that its seeds differ in the evaluation at most" if given.single else ""
+        gone = "" if planned.pretrain else " Its file is not there, and nothing of it can be told."
+        notes.append(f"“{label}” was trained elsewhere and is only evaluated here ({given.text}){spread}.{gone}")
     return notes
 
 
@@ -189,5 +195,7 @@ def alike(rows: Sequence[PlannedRow]) -> list[list[str]]:
     """Labels of rows that are one experiment: the command or the profile took away what they differ in."""
     groups: dict[tuple[str, ...], list[str]] = {}
     for row in rows:
+        if not row.pretrain:  # a given encoder that is not there
+            continue
         groups.setdefault(tuple(row.pretrain.values()), []).append(row.row.label)
     return [labels for labels in groups.values() if len(labels) > 1]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fima.datasets import Data
     from fima.figures.picture import Picture
 
-KINDS = ("pretrain", "untrained")  # stages that can be drawn
+KINDS = ("pretrain", "untrained", "given")  # stages that can be drawn
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,8 @@ def find(word: str, store: Store, profile: spec.Profile, overrides: Sequence[str
         )
     planned = planning.build([study], profile, overrides, [seed], ["parameters"])
     (row,) = (row for row in planned.rows if row.row.label == label)
+    if seed not in row.pretrain:
+        raise SpecError(f"{word}: {planned.absent[0]}")
     uid = row.pretrain[seed]
     if store.result(uid) is None or not (store.folder(uid) / "checkpoint.pt").is_file():
         raise SpecError(

@@ -20,8 +20,8 @@ from fima import datasets
 from fima.config import Linear
 from fima.datasets import Data
 
-Kind = Literal["pretrain", "untrained", "energy", "features", "linear", "finetune", "retrieval", "motion", "background",
-               "figures"]  # fmt: skip
+Kind = Literal["pretrain", "untrained", "given", "energy", "features", "linear", "finetune", "retrieval", "motion",
+               "background", "figures"]  # fmt: skip
 
 # Raised by hand when a change of the code changes what stages of that kind produce: then they run again.
 # tests/unit/test_golden.py fails where that was forgotten.
@@ -100,6 +100,7 @@ class Plan:
     seeds: tuple[int, ...]
     profile: Profile
     overrides: tuple[str, ...]
+    absent: tuple[str, ...] = ()  # given encoders whose file is not there, in a line each: their rows are incomplete
 
     def summary(self) -> dict[str, int]:
         """Counts. `pretrainings` are the distinct ones of one seed, `stages` and the totals those of all seeds."""
@@ -109,7 +110,7 @@ class Plan:
         return {
             "rows": len(self.rows),
             "seeds": len(self.seeds),
-            "pretrainings": max(len(uids) for uids in per_seed.values()),
+            "pretrainings": max(map(len, per_seed.values())),
             "pretrainings_total": len({uid for row in trained for uid in row.pretrain.values()}),
             "pretrainings_without_sharing": sum(len(row.pretrain) for row in trained),
             "stages": len(self.stages),
@@ -143,6 +144,7 @@ class Plan:
         if counts["reference_stages"]:
             labels = ", ".join(dict.fromkeys(reference.label for reference in self.references))
             out.append(f"{counts['reference_stages']} stages more for the reference rows: {labels}")
+        out += self.absent
         if done is not None:
             out.append(f"{sum(uid in done for uid in self.stages)} of {counts['stages']} stages are done")
         if every_stage:
@@ -158,7 +160,7 @@ class Plan:
                 out += ["", f"{row.study.study}: {row.study.title}"]
             ready = sum(uid in done for uids in row.stages.values() for uid in uids)
             total = sum(len(uids) for uids in row.stages.values())
-            uid = next(iter(row.pretrain.values()))
+            uid = next(iter(row.pretrain.values()), "its encoder is not there")
             here = f"{row.study.study}: {row.row.label}"
             shared = f"   = {first[uid]}" if uid in first else ""
             first.setdefault(uid, here)
@@ -242,8 +244,9 @@ def build(
             reference for name in profile.references if (reference := planner.reference(name, usual, chosen, columns))
         ]
     _refuse_idle_roots(profile, rows, overrides)
-    every_seed = tuple(sorted({seed for row in rows for seed in row.pretrain}))
-    return Plan(tuple(rows), tuple(references), planner.stages, every_seed, profile, tuple(overrides))
+    every_seed = tuple(sorted({seed for study in studies for seed in seeds or study.seeds or profile.seeds}))
+    absent = tuple(planner.absent)
+    return Plan(tuple(rows), tuple(references), planner.stages, every_seed, profile, tuple(overrides), absent)
 
 
 def _refuse_idle_roots(profile: Profile, rows: Sequence[PlannedRow], overrides: Sequence[str]) -> None:
@@ -306,6 +309,7 @@ class _Planner:
 
     def __init__(self) -> None:
         self.stages: dict[str, Stage] = {}
+        self.absent: list[str] = []
         self._identities: dict[str, dict[str, Any]] = {}
         self._digests: dict[Path, str] = {}
 
@@ -319,10 +323,14 @@ class _Planner:
             name = f"{row.label}, seed {seed}, {study.study}"
             if row.encoder is None:
                 pretrain[seed] = self._pretrain(resolved, seed, name)
-            elif pretrain and "{seed}" not in str(row.encoder):
-                break  # one encoder has no spread of seeds
+            elif (path := row.encoder.path(seed)).is_file():
+                pretrain[seed] = self._given(path, resolved, 0 if row.encoder.single else seed, name)
             else:
-                pretrain[seed] = self._given(row, resolved, seed, name)
+                self.absent.append(
+                    f"{row.where}: encoder {path}: no such file; give one that torch.save wrote of the state_dict of a "
+                    f"{resolved.settings.backbone.name}, or name seeds that there are files of in --seeds"
+                )
+                continue
             used = {pretrain[seed]: None}
             for metric in columns:
                 if row.encoder is not None and metric in COSTS:  # somebody else's
@@ -399,21 +407,21 @@ class _Planner:
         words = "+".join(active["losses"])
         return self._stage("pretrain", words, config, seed, (), f"pre-training of {name}")
 
-    def _untrained(self, resolved: Resolved, seed: int, name: str, weights: Path | None = None) -> str:
-        backbone = {**resolved.settings.active()["backbone"], "weights": weights and str(weights)}
-        config = {"settings": {"losses": ["vv"], "backbone": backbone}, "where": _where(resolved, "pretrain")}
-        which = "given" if weights else "random"
-        return self._stage("untrained", which, config, seed, (), f"{which} encoder of {name}")
+    def _untrained(self, resolved: Resolved, seed: int, name: str) -> str:
+        config = {
+            "settings": {"losses": ["vv"], "backbone": {**resolved.settings.active()["backbone"], "weights": None}},
+            "where": _where(resolved, "pretrain"),
+        }
+        return self._stage("untrained", "random", config, seed, (), f"random encoder of {name}")
 
-    def _given(self, row: Row, resolved: Resolved, seed: int, name: str) -> str:
-        """The encoder of a row that was trained elsewhere."""
-        path = Path(str(row.encoder).replace("{seed}", str(seed))).expanduser().absolute()
-        if not path.is_file():
-            raise SpecError(
-                f"{row.where}: encoder {path}: no such file; give one that torch.save wrote of the state_dict of a "
-                f"{resolved.settings.backbone.name}, or name seeds that there are files of in --seeds"
-            )
-        return self._untrained(resolved, seed, name, path)
+    def _given(self, path: Path, resolved: Resolved, seed: int, name: str) -> str:
+        """An encoder that was trained elsewhere, known by its content; where it lies alters nothing."""
+        config = {
+            "settings": {"losses": ["vv"], **_labelled(resolved)},
+            "weights": self._content(path),
+            "where": {**_where(resolved, "pretrain"), "weights": str(path)},
+        }
+        return self._stage("given", resolved.settings.backbone.name, config, seed, (), f"given encoder of {name}")
 
     def _supervised(self, resolved: Resolved, role: str, seed: int, name: str, untrained: str) -> str:
         """Training with labels from scratch: fine-tuning of a random encoder by the optimiser of a pre-training, for
@@ -444,6 +452,7 @@ class _Planner:
             # no weights and no chance: the same for all seeds
             return self._stage("energy", data.name, config, 0, (), f"frame differences on {role}")
         config |= {"upstream": pretrain, "settings": {**seen, "compute": active["compute"]}}
+        seed = self.stages[pretrain].seed  # one given encoder has one for all seeds
         return self._stage("features", data.name, config, seed, (pretrain,), f"features on {role} of {name}")
 
     def _linear(self, resolved: Resolved, role: str, seed: int, name: str, pretrain: str) -> str:
@@ -468,9 +477,10 @@ class _Planner:
         return self._stage("finetune", data.name, config, seed, (pretrain,), title)
 
     def _trained_by(self, resolved: Resolved, pretrain: str) -> dict[str, Any]:
-        """Settings of a classifier on an encoder, those of its pre-training among them: a random one has none, and rows
-        of other losses share it."""
-        return _labelled(resolved) if self.stages[pretrain].kind == "untrained" else resolved.settings.active()
+        """Settings of a classifier on an encoder, those of its pre-training among them: a random or given one has none,
+        and rows of other losses share the random one."""
+        trained = self.stages[pretrain].kind == "pretrain"
+        return resolved.settings.active() if trained else _labelled(resolved)
 
     def _retrieval(self, resolved: Resolved, role: str, seed: int, name: str, pretrain: str) -> str:
         data = resolved.data[role]

@@ -12,7 +12,7 @@ from ablations import code, cost_columns, literature, stats, verdicts
 from ablations import notes as below
 from ablations.diagnoses import DIAGNOSES, LOST, ROLE, Diagnosis
 from ablations.results import NAMES, Results
-from ablations.study import OPTIONAL
+from ablations.study import COSTS, OPTIONAL
 from ablations.table import NO_PAPER, Cell, Column, Row, Table, mark_best
 
 if TYPE_CHECKING:
@@ -130,6 +130,7 @@ def _table(rows: Sequence[PlannedRow], plan: Plan, results: Results, command: st
         notes=(
             *notes,
             *below.general_notes(columns, shown, seeds, rows, omitted),
+            *below.given_notes(rows),
             *below.reference_notes(beside),
             *below.device_notes(results, rows),
             *below.machine_notes(results, rows),
@@ -178,7 +179,7 @@ def data_title(data: Data) -> str:
     elif data.name == "folder":
         title = f"folder {data.root.name}" if data.root else "folder"
     else:
-        title = NAMES[data.name] + (f" split {data.fold}" if data.name in ("ucf101", "hmdb51") else "")
+        title = NAMES.get(data.name, data.name) + (f" split {data.fold}" if data.name in ("ucf101", "hmdb51") else "")
     return title + (f", at most {data.limit} videos a split" if data.limit is not None else "")
 
 
@@ -381,7 +382,13 @@ def _judge(
     if column.same_as is not None:
         reason = f"one data set plays both UCF101 and HMDB51 here, so {claim.metric} repeats {column.same_as}"
         return verdicts.unmeasured(claim.says, claim.metric, kind, reason)
-    compared = claim.labels if not (claim.best or claim.worst) else [row.label for row in rows]
+    costs = claim.metric in COSTS  # which a given encoder has none of
+    every = [each.row for each in planned if each.row.encoder is None or not costs]
+    compared = claim.labels if not (claim.best or claim.worst) else [row.label for row in every]
+    single = [row.label for row in every if row.label in compared and row.encoder is not None and row.encoder.single]
+    if single:
+        reason = f"“{single[0]}” is one encoder, and what its training gives with another seed is not known"
+        return verdicts.unmeasured(claim.says, claim.metric, kind, reason)
     same = next((labels for labels in alike if len(set(labels) & set(compared)) > 1), None)
     if same is not None:
         return verdicts.unmeasured(claim.says, claim.metric, kind, f"{below.quoted(same)} are one experiment here")
@@ -394,7 +401,7 @@ def _judge(
     if both and not both & fair[compared[-1]]:
         reason = f"{below.quoted(compared)} were pre-trained on machines of different kinds, seed by seed"
         return verdicts.unmeasured(claim.says, claim.metric, kind, reason)
-    others = [row.label for row in rows]
+    others = [row.label for row in every]
     seen = hits.get(claim.metric, {})
     if claim.equal:
         return verdicts.equal(claim.says, claim.metric, claim.equal, values, hits=seen)

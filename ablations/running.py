@@ -46,6 +46,8 @@ def conduct(asked: Asked, planned: Plan, console: Console) -> bool:
     Raises:
         ValueError, OSError: bad input, in one line.
     """
+    if planned.absent:
+        raise ValueError(planned.absent[0])
     if asked.per_run > 1:
         prepare.devices(planned, asked.per_run)
     chosen = engines.choose(asked.engine, asked.jobs, asked.devices, asked.per_run, asked.address, asked.slurm)

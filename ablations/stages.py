@@ -50,6 +50,14 @@ def _untrained(stage: Stage, store: Store, workers: int, on_progress: Progress) 
     return pretrain.untrained(_settings(stage), stage.seed, store.folder(stage.uid))
 
 
+def _given(stage: Stage, store: Store, workers: int, on_progress: Progress) -> dict[str, Any]:
+    from fima import pretrain
+
+    settings = _settings(stage)
+    weights = settings.backbone.model_copy(update={"weights": Path(stage.config["where"]["weights"])})
+    return pretrain.untrained(settings.model_copy(update={"backbone": weights}), 0, store.folder(stage.uid))
+
+
 def _energy(stage: Stage, store: Store, workers: int, on_progress: Progress) -> dict[str, Any]:
     from fima.evaluate import energy, features
 
@@ -157,6 +165,7 @@ def _figures(stage: Stage, store: Store, workers: int, on_progress: Progress) ->
 _KINDS = {
     "pretrain": _pretrain,
     "untrained": _untrained,
+    "given": _given,
     "energy": _energy,
     "features": _features,
     "linear": _linear,

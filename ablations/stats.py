@@ -276,13 +276,17 @@ def needed(
     return None if effect is None else _further(len(differences), most, lambda n: _effect(n, level, power) <= effect)
 
 
-def repeated(differences: Sequence[float], level: float = LEVEL, bound: float = 0.0, power: float = POWER) -> int:
+def repeated(
+    differences: Sequence[float], level: float = LEVEL, bound: float = 0.0, power: float = POWER, together: int = 1
+) -> int:
     """Fresh seeds, LEAST or more, on which alone that test would tell the mean from `bound` with this power.
 
     The true mean and spread are taken to be those observed: of a difference that was only just found, too few.
 
     Args:
         differences: two or more that a test has told from `bound`, so that some two times as many are enough.
+        together: findings that all must be made again, this one among them: each with so much more power that all are
+            made with `power`, however they depend on each other (Bonferroni).
 
     Raises:
         ValueError: no test can have told them from it.
@@ -290,7 +294,8 @@ def repeated(differences: Sequence[float], level: float = LEVEL, bound: float = 
     if summarise(differences).std == 0:
         return LEAST
     effect = _standardised(differences, bound)
-    more = None if effect is None else _further(LEAST, MOST, lambda n: _effect(n, level, power) <= effect)
+    each = 1 - (1 - power) / together
+    more = None if effect is None else _further(LEAST, MOST, lambda n: _effect(n, level, each) <= effect)
     if more is None:
         raise ValueError(f"{len(differences)} differences cannot have been told from {bound:g}")
     return LEAST + more

@@ -37,11 +37,28 @@ COSTS = ("parameters", "gpu_days")  # measured whatever the profile measures: th
 METRICS = tuple(f"{what}/{role}" for what in ("lin", "ft", "R1", "R5", "R10", "R20") for role in TESTED) + COSTS
 METRICS += tuple(DIAGNOSES)  # measured whatever the profile measures: a study asks for them
 ROW = ("label", "set", "encoder", "paper", "default")
-SEES = ("backbone.name", "clip.", "augment.size", "compute.")  # settings of a row whose encoder is given
+ENCODER = "backbone.name"  # all that a row whose encoder is given may set
 KEYS = ("study", "title", "paper", "base", "rows", "grid", "zip", "label", "seeds", "metrics", "cited", "claims")
 CITED = ("label", "backbone", "frames", "resolution", "pretrain", "paper", "note")
 FORMS = ("best", "worst", "better", "equal", "ratio")  # a claim is exactly one of these
 CLAIM = ("says", "metric", *FORMS, "worse", "value")
+
+
+@dataclass(frozen=True)
+class Given:
+    """An encoder that was trained elsewhere and is evaluated: a file for each seed, or one."""
+
+    text: str  # as the study has it; {seed} is the seed
+    folder: Path  # of the study
+
+    def path(self, seed: int) -> Path:
+        """The file of a seed."""
+        return (self.folder / Path(self.text.replace("{seed}", str(seed))).expanduser()).absolute()
+
+    @property
+    def single(self) -> bool:
+        """Whether it is one encoder, whose spread over pre-trainings nobody knows."""
+        return "{seed}" not in self.text
 
 
 @dataclass(frozen=True)
@@ -53,7 +70,7 @@ class Row:
     paper: Mapping[str, float]  # metric -> the printed value
     default: bool
     where: str
-    encoder: Path | None = None  # weights that were trained elsewhere and are evaluated; "{seed}" in it is the seed
+    encoder: Given | None = None  # instead of a pre-training
 
     @property
     def set(self) -> dict[str, Any]:
@@ -207,7 +224,7 @@ def _rows(part: Mapping[str, Node], base: Layer, metrics: Sequence[str], where: 
             paper=_numbers(entry["paper"], metrics) if "paper" in entry else {},
             default=flag_of(entry["default"], "default") if "default" in entry else False,
             where=node.where,
-            encoder=folder / text_of(entry["encoder"], "encoder") if "encoder" in entry else None,
+            encoder=Given(text_of(entry["encoder"], "encoder"), folder) if "encoder" in entry else None,
         )
         _check_given(row)
         if row.label in written:
@@ -216,6 +233,10 @@ def _rows(part: Mapping[str, Node], base: Layer, metrics: Sequence[str], where: 
                 f"{row.where}: the label {row.label} is taken by the row in line {first}; labels must differ"
             )
         written[row.label] = row
+        if row.label in rows and row.encoder is not None:
+            raise SpecError(
+                f"{row.where}: the row {row.label} is generated, and is pre-trained; give the encoder a label"
+            )
         if row.label in rows:
             under = rows[row.label]
             rows[row.label] = replace(row, layer={**under.layer, **row.layer})
@@ -238,16 +259,16 @@ def _rows(part: Mapping[str, Node], base: Layer, metrics: Sequence[str], where: 
 
 
 def _check_given(row: Row) -> None:
-    """A row whose encoder is given is not pre-trained: it says at most how the encoder sees."""
+    """A row whose encoder is given is not pre-trained: it says at most which architecture it is."""
     if row.encoder is None:
         return
     if row.default:
         raise SpecError(f"{row.where}: the default row is pre-trained here, so that it takes no encoder")
     for name, node in row.layer.items():
-        if not name.startswith(SEES):
+        if name != ENCODER:
             raise SpecError(
-                f"{node.where}: {name} would alter nothing, for the row {row.label} has an encoder and is not "
-                f"pre-trained; it sets {', '.join(sees.removesuffix('.') for sees in SEES)} at most"
+                f"{node.where}: the row {row.label} has an encoder and is not pre-trained: it sets {ENCODER} at most, "
+                f"not {name}"
             )
 
 
@@ -381,6 +402,11 @@ def _claim(node: Node, rows: Sequence[Row], metrics: Sequence[str]) -> Claim:
         ratio=_pair(several(entry["ratio"]), entry["ratio"].where) if form == "ratio" else None,
         value=number_of(entry["value"], "value") if form == "ratio" else None,
     )
+    given = [row.label for row in rows if row.label in claim.labels and row.encoder is not None]
+    if metric in COSTS and given:
+        raise SpecError(f"{node.where}: what {given[0]} cost is not known here, for its encoder is given")
+    if claim.value is not None and claim.value <= 0:
+        raise SpecError(f"{entry['value'].where}: the value of a ratio must be above 0, got {entry['value'].shown()}")
     if form == "equal" and len(claim.equal) < 2:
         raise SpecError(f"{node.where}: equal takes two labels or more, got {entry['equal'].shown()}")
     if len(set(claim.labels)) < len(claim.labels) or (form == "better" and not claim.worse):

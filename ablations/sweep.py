@@ -299,6 +299,9 @@ def paper_points(sweep: Sweep, study: Study) -> tuple[dict[str, Point], dict[str
     names = {parameter.name for parameter in sweep.space.parameters}
     fixed = {**defaults_of(Settings), **{name: node.plain() for name, node in sweep.space.base.items()}}
     for row in study.rows:
+        if row.encoder is not None:
+            outside[row.label] = "its encoder is given, and nothing of it can be varied"
+            continue
         stated = {name: node.plain() for name, node in {**study.base, **row.layer}.items()}
         values = {**defaults_of(Settings), **stated}
         other = [name for name in fields(Settings) if name not in names and values[name] != fixed[name]]

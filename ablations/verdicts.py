@@ -10,7 +10,7 @@ import itertools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ablations.stats import (
@@ -152,8 +152,8 @@ def _too_few(n: int) -> str:
 
 
 REPEAT_RULE = (
-    "“To repeat it: n seeds” are so many fresh ones that by their t interval alone they decide the same with 80 % "
-    "power, if the true gap and spread are those measured: of a narrow decision rather too few"
+    "“To repeat it: n seeds” are so many fresh ones that by their t intervals alone they decide the same with 80 % "
+    "power or more, if the true gaps and spreads are those measured: of a narrow decision rather too few"
 )
 ORDER_RULE = (
     "supported: every interval of the paired difference lies above 0; contradicted: one lies below 0 "
@@ -247,7 +247,7 @@ def ordered(
             if state == "contradicted":
                 repeat = repeated(differences, corrected)
             else:  # all must be found again
-                repeat = max(repeated(paired_differences(*side), level) for side in sides)
+                repeat = max(repeated(paired_differences(*side), level, together=len(sides)) for side in sides)
             words += _repeats(repeat)
         elif gap.low is not None and gap.high is not None:
             crosses = gap.low <= 0 <= gap.high
@@ -293,18 +293,25 @@ def equal(
         "where outcomes per test video are known, the bootstrap interval over seeds and videos must lie there too; "
         "of several pairs the one most against the claim decides"
     )
-    verdicts = []
-    for pair in itertools.combinations(labels, 2):
+    verdicts: list[Verdict] = []
+    pairs = list(itertools.combinations(labels, 2))
+    for pair in pairs:
         first, second = (rows.get(label, {}) for label in pair)
         seeds = sorted(first.keys() & second.keys())
         boot = hierarchical(shared_hits(hits, pair[0], seeds), shared_hits(hits, pair[1], seeds), level)
         differences = paired_differences(first, second)
         gap = interval(differences, level)
         verdicts.append(
-            _within(says, metric, "equal", pair, gap, 0.0, margin, rule, digits, True, level, differences, boot)
-        )
+            _within(
+                says, metric, "equal", pair, gap, 0.0, margin, rule, digits, True, level, differences, boot, len(pairs)
+            )
+        )  # fmt: skip
     order = ("contradicted", "undecided", "supported")
-    return min(verdicts, key=lambda verdict: (order.index(verdict.state), -abs(verdict.gap or 0)))
+    found = min(verdicts, key=lambda verdict: (order.index(verdict.state), -abs(verdict.gap or 0)))
+    if found.state == "supported" and found.repeat is not None:  # all pairs must be found equal again
+        most = max(verdict.repeat or 0 for verdict in verdicts)
+        found = replace(found, repeat=most, words=found.words.replace(_repeats(found.repeat), _repeats(most)))
+    return found
 
 
 def ratio(
@@ -351,6 +358,7 @@ def _within(
     level: float,
     spread: Sequence[float],
     boot: tuple[float, float] | None,
+    pairs: int = 1,
 ) -> Verdict:
     """A claim that a measured gap lies within `margin` of `centre`.
 
@@ -358,6 +366,7 @@ def _within(
         signed: a difference, else a ratio.
         spread: differences behind the gap, or logarithms of the ratios.
         boot: interval over seeds and test videos.
+        pairs: of which all must lie within it.
     """
     what = f"“{labels[0]}” against “{labels[1]}”: {_shown(gap, digits, signed, level)}"
     asked = f"within ±{margin:g} of {centre:g}"
@@ -397,7 +406,9 @@ def _within(
         }[state]
         words = f"{state}: {what}; {reason}"
         if state != "undecided":
-            repeat = repeated(spread, level, edge)
+            edges = [lower, upper] if state == "supported" else [edge]
+            together = pairs * len(edges) if state == "supported" else 1
+            repeat = max(repeated(spread, level, bound, together=together) for bound in edges)
             words += _repeats(repeat)
         elif abs(gap.value - centre) != margin:
             more = needed(spread, level, edge)

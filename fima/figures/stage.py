@@ -21,6 +21,7 @@ from fima.figures.scenes import Scenes
 from fima.model import FIMA
 
 RANDOM = "random encoder"
+GIVEN = "given encoder"
 MOTION: tuple[Loss, ...] = ("vd", "pix", "fra")  # losses that see frame differences
 WORDS = {"vv": "VV", "vd": "VD", "pix": "Pix", "fra": "Fra"}
 SLICE = 16  # clips encoded together: what fits beside I3D at 224
@@ -97,7 +98,7 @@ class Stage:
 
 
 def load(folder: Path, statistics: Statistics = "own") -> Stage:
-    """The model of a finished stage (pretrain or untrained).
+    """The model of a finished stage (pretrain, untrained or given).
 
     Raises:
         ValueError: the folder is not such a stage, is unfinished, or its checkpoint does not fit its settings in every
@@ -105,8 +106,9 @@ def load(folder: Path, statistics: Statistics = "own") -> Stage:
     """
     config = _json(folder / "config.json")
     kind, inner = config.get("kind"), config.get("config", {})
-    if kind not in ("pretrain", "untrained"):
-        raise ValueError(f"{folder}: is a stage of kind {kind}; a figure takes pretrain or untrained")
+    labels = {"pretrain": "", "untrained": RANDOM, "given": GIVEN}
+    if kind not in labels:
+        raise ValueError(f"{folder}: is a stage of kind {kind}; a figure takes {', '.join(labels)}")
     _json(folder / "result.json")  # written when the stage is done
     try:
         settings = Settings.model_validate(inner["settings"])
@@ -123,7 +125,7 @@ def load(folder: Path, statistics: Statistics = "own") -> Stage:
     except (KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{folder / 'checkpoint.pt'}: does not fit its config.json ({reason})") from error
-    label = " + ".join(WORDS[loss] for loss in settings.losses) if kind == "pretrain" else RANDOM
+    label = labels[kind] or " + ".join(WORDS.get(loss, loss) for loss in settings.losses)
     return Stage(folder, model.eval(), settings, data, label, int(state["step"]), statistics)
 
 

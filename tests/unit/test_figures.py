@@ -104,7 +104,7 @@ def test_what_is_no_finished_stage_is_one_line(tmp_path: Path) -> None:
         load(running)
     other = put(tmp_path / "other")
     (other / "config.json").write_text('{"kind": "features"}')
-    with pytest.raises(ValueError, match=r"is a stage of kind features; a figure takes pretrain or untrained$"):
+    with pytest.raises(ValueError, match=r"is a stage of kind features; a figure takes pretrain, untrained, given$"):
         load(other)
     (other / "config.json").write_text('{"kind": "pretrain", "config": {"settings": {"betta": 1}, "where": {}}}')
     with pytest.raises(ValueError, match=r"config\.json: settings or data cannot be read \([^\n]*betta[^\n]*\)$"):

@@ -298,6 +298,12 @@ def test_a_decision_is_repeated_by_as_many_fresh_seeds_as_have_the_power() -> No
     repeats = rng.normal(np.mean(decided), np.std(decided, ddof=1), size=(4000, count))
     found = repeats.mean(1) > stats.critical(count) * repeats.std(1, ddof=1) / math.sqrt(count)
     assert 0.78 < found.mean() < 0.92  # whole seeds: a little more than 80 %
+    several = stats.repeated(decided, together=4)
+    fresh = rng.normal(
+        np.mean(decided), np.std(decided, ddof=1), size=(4, 4000, several)
+    )  # that know nothing of another
+    all_found = fresh.mean(2) > stats.critical(several) * fresh.std(2, ddof=1) / math.sqrt(several)
+    assert several > count and all_found.all(0).mean() > 0.78
     assert stats.repeated([5.0, 5.1, 5.2]) == stats.repeated([1.0] * 4) == stats.repeated([1.0] * 4, bound=1.0) == 3
 
 
@@ -559,12 +565,16 @@ def test_decided_claims_tell_the_seeds_that_a_repetition_takes() -> None:
     assert (supported.state, supported.repeat) == ("supported", count)
     assert supported.words.endswith(f"n = 6; to repeat it: {count} seeds")
     both = better(seeds(*gaps), nothing, seeds(-90, -91, -90, -90, -90, -90))  # the other pair needs but three
-    assert (both.state, both.repeat) == ("supported", count)
+    assert (both.state, both.repeat) == ("supported", stats.repeated(gaps, together=2))
     far = better(nothing, seeds(*gaps), seeds(-90, -91, -90, -90, -90, -90))  # one of two refutes: at 97.5 %
     strict = stats.repeated(gaps, level=0.975)
     assert (far.state, far.repeat) == ("contradicted", strict) and strict > count
     same = verdicts.equal("s", "m", ["a", "b"], {"a": seeds(0.1, 0.2, -0.3, 0.8), "b": seeds(0, 0, 0, 0)})
-    assert (same.state, same.repeat) == ("supported", stats.repeated([0.1, 0.2, -0.3, 0.8], bound=1.0))
+    assert (same.state, same.repeat) == ("supported", stats.repeated([0.1, 0.2, -0.3, 0.8], bound=1.0, together=2))
+    near = {"a": seeds(0, 0, 0, 0), "b": seeds(0.1, -0.1, 0.1, -0.1), "c": seeds(0.9, 0.2, -0.9, -0.2)}
+    three = verdicts.equal("s", "m", ["a", "b", "c"], near, margin=2.0)
+    widest = max(stats.repeated([0.8, 0.3, -1.0, -0.1], bound=edge, together=6) for edge in (-2.0, 2.0))
+    assert (three.state, three.repeat) == ("supported", widest) and f"to repeat it: {widest} seeds" in three.words
     half = verdicts.ratio("s", "m", ("a", "b"), 1.5, {"a": seeds(2.0, 2.2, 2.1), "b": seeds(1, 1, 1)})
     logs = [math.log(value) for value in (2.0, 2.2, 2.1)]
     assert (half.state, half.repeat) == ("contradicted", stats.repeated(logs, bound=math.log(1.55)))
