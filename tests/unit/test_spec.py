@@ -87,6 +87,7 @@ def test_a_study_is_read(tmp_path: Path) -> None:
         ("best: b", "equal: [a]", 9, ["equal takes two labels"]),
         ("best: b", "ratio: [a, b]", 9, ["ratio needs value"]),
         ("best: b", "best: b, value: 2", 9, ["value belongs to ratio, not to best"]),
+        ("best: b", "ratio: [a, b], value: 0", 9, ["the value of a ratio must be above 0, got 0"]),
         ("metric: lin/ucf101", "metric: lin/hmdb51", 9, ["lin/hmdb51 is not a metric", "lin/ucf101, parameters"]),
         ("[lin/ucf101, parameters]", "[lin/ucf1O1]", 4, ["lin/ucf1O1 is not a metric", "Did you mean lin/ucf101?"]),
         ("[lin/ucf101, parameters]", "[]", 4, ["metrics must be one or more"]),
