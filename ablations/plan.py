@@ -416,8 +416,10 @@ class _Planner:
 
     def _given(self, path: Path, resolved: Resolved, seed: int, name: str) -> str:
         """An encoder that was trained elsewhere, known by its content; where it lies alters nothing."""
+        labelled = _labelled(resolved)
+        backbone = {**labelled["backbone"], "weights": None}  # those that others start from
         config = {
-            "settings": {"losses": ["vv"], **_labelled(resolved)},
+            "settings": {"losses": ["vv"], **labelled, "backbone": backbone},
             "weights": self._content(path),
             "where": {**_where(resolved, "pretrain"), "weights": str(path)},
         }

@@ -37,7 +37,7 @@ COSTS = ("parameters", "gpu_days")  # measured whatever the profile measures: th
 METRICS = tuple(f"{what}/{role}" for what in ("lin", "ft", "R1", "R5", "R10", "R20") for role in TESTED) + COSTS
 METRICS += tuple(DIAGNOSES)  # measured whatever the profile measures: a study asks for them
 ROW = ("label", "set", "encoder", "paper", "default")
-ENCODER = "backbone.name"  # all that a row whose encoder is given may set
+ARCHITECTURE = "backbone.name"  # all that a row whose encoder is given may set
 KEYS = ("study", "title", "paper", "base", "rows", "grid", "zip", "label", "seeds", "metrics", "cited", "claims")
 CITED = ("label", "backbone", "frames", "resolution", "pretrain", "paper", "note")
 FORMS = ("best", "worst", "better", "equal", "ratio")  # a claim is exactly one of these
@@ -265,10 +265,10 @@ def _check_given(row: Row) -> None:
     if row.default:
         raise SpecError(f"{row.where}: the default row is pre-trained here, so that it takes no encoder")
     for name, node in row.layer.items():
-        if name != ENCODER:
+        if name != ARCHITECTURE:
             raise SpecError(
-                f"{node.where}: the row {row.label} has an encoder and is not pre-trained: it sets {ENCODER} at most, "
-                f"not {name}"
+                f"{node.where}: the row {row.label} has an encoder and is not pre-trained: it sets "
+                f"{ARCHITECTURE} at most, not {name}"
             )
 
 
