@@ -116,8 +116,8 @@ def run(
             "-j",
             min=1,
             metavar="N",
-            help="Stages side by side; the cores are shared out evenly. Default: as many as --devices are enough for, "
-            "else 1; on Slurm all that are ready, on Ray as many as its cards are enough for.",
+            help="Stages side by side; the cores are shared out evenly. Default: 2 without a card, else as many as "
+            "--devices are enough for, or 1; on Slurm all that are ready, on Ray as many as its cards are enough for.",
             show_default=False,
         ),
     ] = None,
@@ -194,8 +194,8 @@ def run(
       fima-ablate run table3d_beta data.name=folder data.root=DIR
 
     \b
-    Every table, two stages side by side:
-      fima-ablate run all --profile mini --jobs 2
+    Every table, four stages side by side:
+      fima-ablate run all --profile mini --jobs 4
 
     \b
     Every table on four cards; what a full card or disk broke off is tried again:
@@ -325,8 +325,16 @@ def plan(
     seeds: Seeds = None,
     metrics: Metrics = None,
     jobs: Annotated[
-        int, typer.Option("--jobs", "-j", min=1, metavar="N", help="Stages side by side, for the estimate of time.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            min=1,
+            metavar="N",
+            show_default=False,
+            help="Stages side by side, for the estimate of time. Default: 2 without a card, else 1.",
+        ),
+    ] = None,
     store: StoreRoot = Path("runs"),
     as_json: AsJson = False,
 ) -> None:
@@ -341,12 +349,12 @@ def plan(
       fima-ablate plan table3d_beta --profile ucf101-i3d --data-root DIR
     """
     planned = _plan(words, profile, data_root, seeds, metrics)
-    from ablations import estimate
+    from ablations import engines, estimate
     from ablations.store import Store
 
     truth = Store(store.resolve())
     done = [uid for uid in planned.stages if truth.status(uid).state == "done"]
-    needed = estimate.of(planned, truth, jobs)
+    needed = estimate.of(planned, truth, jobs or engines.side_by_side())
     if as_json:
         found = planned.as_json(done) | {"estimate": needed.as_json()}
         print(json.dumps(found, indent=2, ensure_ascii=False))
@@ -363,9 +371,16 @@ def bench(
         int, typer.Option("--steps", min=1, metavar="N", help="Steps to time for each setting, after one to warm up.")
     ] = 3,
     jobs: Annotated[
-        int,
-        typer.Option("--jobs", "-j", min=1, metavar="N", help="Stages that will run side by side."),
-    ] = 1,
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            min=1,
+            metavar="N",
+            show_default=False,
+            help="Stages that will run side by side. Default: 2 without a card, else 1.",
+        ),
+    ] = None,
     again: Annotated[bool, typer.Option("--again", help="Also settings that were measured before.")] = False,
     store: StoreRoot = Path("runs"),
     as_json: AsJson = False,
@@ -376,13 +391,14 @@ def bench(
     device and number of threads. Without a STUDY: all of them.
     """
     from ablations import bench as benching
-    from ablations import prepare
+    from ablations import engines, prepare
     from ablations.store import Store
 
     prepare.writable("--store", store)
     names = [word for word in words or [] if "=" not in word]
     overrides = [word for word in words or [] if "=" in word]
     say = (lambda line: None) if as_json else typer.echo
+    jobs = jobs or engines.side_by_side()
     found = benching.measure(names, profile, overrides, Store(store.resolve()), steps, jobs, again, say)
     if as_json:
         print(json.dumps(found, indent=2, ensure_ascii=False))

@@ -175,7 +175,7 @@ class _Run:
         look = time.monotonic() - self.looked >= OTHERS
         if look:
             self.looked = time.monotonic()
-        for uid, stage in list(self.pending.items()):
+        for uid, stage in self._in_order():
             failed = [self.outcome.skipped.get(need, need) for need in stage.needs if need in self.outcome.titles]
             if failed:
                 self.outcome.skipped[uid] = failed[0]
@@ -192,6 +192,16 @@ class _Run:
                 continue
             else:
                 self._take_or_choose(stage)
+
+    def _in_order(self) -> list[tuple[str, Stage]]:
+        """Stages to come: row by row, so that first numbers are there soon. But the last pre-trainings come first once
+        there is a slot for each: other stages wait for them, and at the end they would run alone.
+        """
+        stages = list(self.pending.items())
+        left = [*self.pending.values(), *(one.stage for one in self.running.values())]
+        if 1 < self.jobs >= sum(stage.kind == "pretrain" for stage in left):
+            stages.sort(key=lambda item: item[1].kind != "pretrain")
+        return stages
 
     def _others_run(self, stage: Stage) -> bool:
         """Whether another process runs a stage; then it is waited for."""

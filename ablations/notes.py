@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 NAMED = 5  # videos that a note names
 
 # Overrides that alter no result, so no departure from a recipe: where videos lie, how they are read, what is kept.
-PLACES = ("root", "broken", "memory_gib")
+PLACES = ("root", "broken", "memory_gib", "cache_gib")
 FREE = ("compute.recompute",)
 
 

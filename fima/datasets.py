@@ -53,7 +53,12 @@ class Data(Frozen):
     decoded: Literal["stream", "memory"] = Field(
         "stream", description="read clips from the files, or keep decoded videos in memory (small sets)"
     )
-    memory_gib: float = Field(2.0, gt=0, description="bound on what is kept in memory")
+    memory_gib: float = Field(2.0, gt=0, description="bound on what a process keeps in memory")
+    cache_gib: float = Field(
+        2.0,
+        ge=0,
+        description="bound on decoded videos in the cache, where processes share them (decoded: memory); 0: none",
+    )
     embedded: Embedded = Field(Embedded(), description="the videos that are rendered")
 
 

@@ -17,6 +17,7 @@ POOLS = 4  # backgrounds that all videos of the compound domain share
 HALF = 10.0  # pixels from the figure's centre to its ends, at scale 1
 ARM = 6.5
 LEG = 6.0
+REACH = 11.2  # from the centre to the furthest that an arm or a leg comes, at scale 1
 TILT = 0.2  # radians that a figure at rest may lean
 MARGIN = 16  # pixels of background beyond each side, for the camera to move into
 
@@ -166,33 +167,42 @@ def draw(
         blobs = np.maximum(blobs, np.clip(radius - np.hypot(x - cx, y - cy) + 0.5, 0, 1))
     blob_shade = rng.uniform(0.02, 0.08) if rng.random() < 0.5 else rng.uniform(0.92, 0.98)
     cover = coverage(pose, x, y)
-    canvas += blobs[..., None] * (blob_shade - canvas)
+    if distractors:
+        canvas += blobs[..., None] * (blob_shade - canvas)
     canvas += cover[..., None] * (look.shade - canvas)
     return np.rint(np.clip(canvas, 0, 1) * 255).astype(np.uint8), cover, blobs * (1 - cover)
 
 
 def coverage(pose: Poses, x: Array, y: Array) -> Array:
-    """Share of each pixel [T, S, S] that the figure covers: head, body, two arms, two legs as rounded rods."""
+    """Share of each pixel [T, S, S] that the figure covers: head, body, two arms, two legs as rounded rods.
 
-    def wide(values: Array) -> Array:
-        return values[:, None, None]
+    Args:
+        pose: where the figure is.
+        x: [T, 1, S] places of the columns, rising.
+        y: [T, S, 1] places of the rows, rising.
+    """
+    cover = np.zeros((len(x), y.shape[1], x.shape[2]))
+    cos, sin = np.cos(pose.angle), np.sin(pose.angle)
+    arms = [
+        (side, side * 1.2 + ARM * np.cos(angle), -3.2 + ARM * np.sin(angle))
+        for angle, side in ((pose.left, -1.0), (pose.right, 1.0))
+    ]
+    reach = REACH * pose.scale + 1  # in pixels; beyond it nothing is covered
+    for t in range(len(x)):
+        columns = slice(*np.searchsorted(x[t, 0], (pose.x[t] - reach[t], pose.x[t] + reach[t])))
+        rows = slice(*np.searchsorted(y[t, :, 0], (pose.y[t] - reach[t], pose.y[t] + reach[t])))
+        dx, dy = (x[t, :, columns] - pose.x[t]) / pose.scale[t], (y[t, rows] - pose.y[t]) / pose.scale[t]
+        u, v = cos[t] * dx + sin[t] * dy, -sin[t] * dx + cos[t] * dy  # the figure's own coordinates, v downwards
+        distance = np.hypot(u, v + 7.4) - 2.6  # head
+        distance = np.minimum(distance, _rod(u, v, 0, -4.5, 0, 3.5, 2.3))
+        for side, tip_u, tip_v in arms:
+            distance = np.minimum(distance, _rod(u, v, side * 1.2, -3.2, tip_u[t], tip_v[t], 1.2))
+            distance = np.minimum(distance, _rod(u, v, side * 1.0, 3.5, side * 2.6, 3.5 + LEG, 1.3))
+        cover[t, rows, columns] = np.clip(0.5 - distance * pose.scale[t], 0, 1)
+    return cover
 
-    cos, sin = wide(np.cos(pose.angle)), wide(np.sin(pose.angle))
-    scale = wide(pose.scale)
-    dx, dy = (x - wide(pose.x)) / scale, (y - wide(pose.y)) / scale
-    u, v = cos * dx + sin * dy, -sin * dx + cos * dy  # the figure's own coordinates, v downwards
-    distance = np.hypot(u, v + 7.4) - 2.6  # head
-    distance = np.minimum(distance, _rod(u, v, 0, -4.5, 0, 3.5, 2.3))
-    for angle, side in ((pose.left, -1.0), (pose.right, 1.0)):
-        tip_u, tip_v = side * 1.2 + ARM * wide(np.cos(angle)), -3.2 + ARM * wide(np.sin(angle))
-        distance = np.minimum(distance, _rod(u, v, side * 1.2, -3.2, tip_u, tip_v, 1.2))
-        distance = np.minimum(distance, _rod(u, v, side * 1.0, 3.5, side * 2.6, 3.5 + LEG, 1.3))
-    return np.clip(0.5 - distance * scale, 0, 1)
 
-
-def _rod(
-    u: Array, v: Array, u0: Array | float, v0: Array | float, u1: Array | float, v1: Array | float, radius: float
-) -> Array:
+def _rod(u: Array, v: Array, u0: float, v0: float, u1: float, v1: float, radius: float) -> Array:
     """Signed distance to a rounded rod from (u0, v0) to (u1, v1)."""
     au, av = u1 - u0, v1 - v0
     along = np.clip(((u - u0) * au + (v - v0) * av) / (au * au + av * av), 0, 1)

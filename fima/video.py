@@ -77,7 +77,7 @@ class Crop:
 
 
 def cache_folder() -> Path:
-    """Where indices and embedded videos are kept: $FIMA_CACHE, else ~/.cache/fima."""
+    """Where indices, embedded videos and decoded ones are kept: $FIMA_CACHE, else ~/.cache/fima."""
     return Path(os.environ.get("FIMA_CACHE") or Path.home() / ".cache/fima").expanduser()
 
 
@@ -506,7 +506,7 @@ def _yuv420(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
     red, green, blue = (frames[..., i].astype(np.int32) for i in range(3))
     luma = (66 * red + 129 * green + 25 * blue + 128 >> 8) + 16
     red, green, blue = (
-        plane.reshape(count, height // 2, 2, width // 2, 2).sum((2, 4)) for plane in (red, green, blue)
+        p[:, ::2, ::2] + p[:, ::2, 1::2] + p[:, 1::2, ::2] + p[:, 1::2, 1::2] for p in (red, green, blue)
     )  # four times their mean
     u = (-38 * red - 74 * green + 112 * blue + 512 >> 10) + 128
     v = (112 * red - 94 * green - 18 * blue + 512 >> 10) + 128

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from fima import augment, background, clips, distributed, video
+from fima import augment, background, clips, decoded, distributed, video
 from fima.augment import Crop
 from fima.config import Augment, Clip, Settings
 from fima.datasets import Data, Record
@@ -54,15 +54,16 @@ class Sample:
 class Footage:
     """Reads records: whole decoded videos kept in memory up to a bound, or streamed from the files.
 
-    A video beyond the bound is read as far as it is asked for, every time; its pixels are the same.
+    Whole videos lie in the cache too, where other processes find them (`fima.decoded`). A video beyond both bounds is
+    read as far as it is asked for, every time; its pixels are the same.
 
     Args:
-        data: `decoded` chooses; `memory_gib` bounds what is kept.
+        data: `decoded` chooses; `memory_gib` and `cache_gib` bound what is kept.
     """
 
     def __init__(self, data: Data) -> None:
         self.in_memory = data.decoded == "memory"
-        self._room = data.memory_gib * GIB
+        self._room, self._shared_bytes = data.memory_gib * GIB, int(data.cache_gib * GIB)
         self._kept: dict[Path, Tensor] = {}
 
     def frames(self, record: Record) -> int:
@@ -106,10 +107,15 @@ class Footage:
         if path not in self._kept:
             index = video.index(path)
             size = index.frames * index.height * index.width * 3
-            if size > self._room:
-                return None
-            self._kept[path] = _planes(video.read_all(path))
-            self._room -= size
+            shared = decoded.recall(path) if self._shared_bytes else None
+            if shared is None:
+                if size > self._room:
+                    return None
+                own = _planes(video.read_all(path))
+                shared = decoded.keep(path, own, self._shared_bytes) if self._shared_bytes else None
+                if shared is None:
+                    self._room -= size
+            self._kept[path] = own if shared is None else shared
         return self._kept[path]
 
 

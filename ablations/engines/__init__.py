@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ablations import cards
+from fima.datasets import cores
 
 if TYPE_CHECKING:
     from ablations.engines.protocol import Engine
@@ -64,6 +65,14 @@ def choose(
     from ablations.engines.local import Local
 
     there = cards.chosen(devices) if devices is not None else cards.all_of_them() if per_run > 1 else ()
-    jobs = jobs or max(1, len(there) // per_run if devices is not None else 1)
+    if jobs is None:
+        jobs = max(1, len(there) // per_run) if devices is not None else 1 if per_run > 1 else side_by_side()
     cards.check(there, jobs, per_run)
     return Chosen(lambda store: Local(), jobs, there)
+
+
+def side_by_side() -> int:
+    """Stages side by side on this machine where nobody says how many: two without a card, for two with half of the
+    threads each end before one after the other with all of them (tests/benchmarks/NOTES.md); else one.
+    """
+    return 1 if cards.all_of_them() else min(2, cores())

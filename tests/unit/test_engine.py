@@ -126,6 +126,16 @@ def planned(**needs: str) -> Any:
     return SimpleNamespace(stages=stages)
 
 
+def rows(count: int) -> Any:
+    """A plan of so many pre-trainings with two stages after each, in the order of a study."""
+    stages = {}
+    for number in range(count):
+        for kind, needs in (("pretrain", ()), ("features", (f"pretrain{number}",)), ("linear", (f"features{number}",))):
+            uid = f"{kind}{number}"
+            stages[uid] = Stage(kind, uid, {"settings": {}}, number, needs, uid)  # type: ignore[arg-type]
+    return SimpleNamespace(stages=stages)
+
+
 def go(
     plan: Any, store: Store, execute: str = "add", jobs: int = 1, terminal: bool = False, **options: Any
 ) -> tuple[Any, str, list[Any]]:
@@ -237,6 +247,22 @@ def test_stages_run_once_and_after_what_they_need(store: Store) -> None:
     assert (outcome.done, outcome.cached) == (0, 4)
     assert {state for _, state in told} == {"cached"}
     assert ran(store) == ["a", "b", "c", "d"]
+
+
+def test_one_after_the_other_ends_row_by_row(store: Store) -> None:
+    _, _, told = go(rows(2), store)
+    assert [uid for uid, _ in told] == [
+        f"{kind}{row}" for row in range(2) for kind in ("pretrain", "features", "linear")
+    ]
+
+
+def test_the_last_pre_trainings_do_not_wait_for_other_rows_to_end(store: Store) -> None:
+    """With two slots and three rows, the third begins when the first or second ends, before what follows those."""
+    go(rows(3), store, jobs=2)
+    order = ran(store)
+    assert set(order[:2]) == {"pretrain0", "pretrain1"}
+    assert order.index("pretrain2") < min(order.index("linear0"), order.index("linear1"))
+    assert len(order) == 9
 
 
 def test_a_failure_takes_only_its_dependants_along(store: Store) -> None:

@@ -137,7 +137,9 @@ def test_where_the_data_lie_and_how_many_read_them_is_in_no_uid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = list(plan(metrics=ALL_METRICS).stages)
-    assert list(plan("data.memory_gib=1.5", "data.broken=fatal", metrics=ALL_METRICS).stages) == before
+    assert (
+        list(plan("data.memory_gib=1.5", "data.cache_gib=0", "data.broken=fatal", metrics=ALL_METRICS).stages) == before
+    )
     assert list(plan("losses=[pix, vv]", metrics=ALL_METRICS).stages) == before
     monkeypatch.setattr(datasets, "fingerprint", lambda data, pretraining=False: "same")
     profile = spec.load_profile("ucf101-i3d")

@@ -18,7 +18,7 @@ from rich.console import Console
 from torch import nn
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
-from ablations import cards, engine, notes, phrases, ranks
+from ablations import cards, engine, engines, notes, phrases, ranks
 from ablations.plan import Stage
 from ablations.store import Store
 from fima import datasets, distributed, pretrain
@@ -201,6 +201,18 @@ def test_side_by_side_no_two_share_a_card() -> None:
     cards.check((), 4, 2)  # on the CPU they share the cores
     with pytest.raises(ValueError, match="--jobs 2 x --devices-per-run 2 need 4 cards, and there are 3: lower one"):
         cards.check((0, 1, 2), 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("there", "cores", "per_run", "jobs"), [((), 8, 1, 2), ((), 1, 1, 1), ((), 8, 2, 1), ((0, 1), 8, 1, 1)]
+)
+def test_without_a_card_two_stages_share_the_cores(
+    there: tuple[int, ...], cores: int, per_run: int, jobs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cards, "all_of_them", lambda: there)
+    monkeypatch.setattr(engines, "cores", lambda: cores)
+    assert engines.choose("local", None, None, per_run, None, ()).jobs == jobs
+    assert engines.choose("local", 3, None, 1, None, ()).jobs == 3
 
 
 def test_a_table_says_on_how_many_devices_its_rows_were_trained() -> None:

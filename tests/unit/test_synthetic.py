@@ -361,6 +361,19 @@ def test_a_compound_is_two_sub_motions_at_once() -> None:
         assert np.ptp(pose.scale) < 1e-9
 
 
+@pytest.mark.parametrize("domain", drawing.DOMAINS)
+def test_the_figure_ends_within_its_reach(domain: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each frame is drawn around the figure alone: to the bit as if on the whole frame."""
+    look = drawing.Look.draw(domain, 2.0, 48, np.random.default_rng(1))  # over the frame's edges too
+    pose = pose_of(0, 4, domain, frames=80)[0]
+    x, y = (np.arange(48) + 0.5 + np.zeros((80, 1)) for _ in range(2))
+    pose = replace(pose, x=pose.x - 8, scale=np.full(80, look.scale))
+    near = drawing.coverage(pose, x[:, None, :], y[:, :, None])
+    monkeypatch.setattr(drawing, "REACH", 1e6)
+    assert np.array_equal(near, drawing.coverage(pose, x[:, None, :], y[:, :, None]))
+    assert 0 < near.mean() < 1
+
+
 def test_compounds_share_four_backgrounds_and_others_share_none() -> None:
     for domain, count in (("source", 40), ("transfer", 40), ("compound", drawing.POOLS)):
         rng = np.random.default_rng(0)

@@ -427,7 +427,7 @@ def test_beyond_the_bound_only_what_is_asked_for_is_decoded_and_pixels_are_the_s
     expected = [dataset_of(records, "vv", "fra")[(0, number)] for number in range(3)]
     read_all = Mock(wraps=video.read_all)
     monkeypatch.setattr(video, "read_all", read_all)
-    dataset = dataset_of(records, "vv", "fra", data=data_of(memory_gib=1.5 * one_video))
+    dataset = dataset_of(records, "vv", "fra", data=data_of(memory_gib=1.5 * one_video, cache_gib=0))
     for _ in range(2):
         assert all(same(dataset[(0, number)], sample) for number, sample in enumerate(expected))
     assert [call.args[0] for call in read_all.call_args_list] == [records[0].path]
