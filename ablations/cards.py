@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 def chosen(text: str) -> tuple[int, ...]:
     """Numbers of cards from a list with commas, as torch counts them (after CUDA_VISIBLE_DEVICES).
@@ -25,6 +27,11 @@ def chosen(text: str) -> tuple[int, ...]:
             there = "only card 0" if count == 1 else f"cards 0 to {count - 1}"
             raise ValueError(f"--devices {text}: there is no card {number}; torch sees {there}")
     return numbers
+
+
+def driver() -> bool:
+    """Whether there is a driver of cards (NVIDIA's, WSL's, AMD's); without one nobody need load torch to ask it."""
+    return any(Path("/dev", name).exists() for name in ("nvidiactl", "dxg", "kfd"))
 
 
 def all_of_them() -> tuple[int, ...]:

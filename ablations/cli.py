@@ -116,8 +116,9 @@ def run(
             "-j",
             min=1,
             metavar="N",
-            help="Stages side by side; the cores are shared out evenly. Default: 2 without a card, else as many as "
-            "--devices are enough for, or 1; on Slurm all that are ready, on Ray as many as its cards are enough for.",
+            help="Stages side by side; the cores are shared out evenly. Default: as many as --devices are enough for, "
+            "else 1 on cards or with --devices-per-run, 2 without; "
+            "on Slurm all that are ready, on Ray as many as its cards are enough for.",
             show_default=False,
         ),
     ] = None,

@@ -10,7 +10,7 @@ import platform
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from ablations.finding import GIB, Finding, size
@@ -158,7 +158,7 @@ def _decoded(codec: str) -> int:
 
 
 def cache() -> Iterator[Finding]:
-    """The folder of video indices and embedded videos."""
+    """The folder of video indices, embedded videos and decoded ones."""
     from fima.video import cache_folder
 
     folder = cache_folder()
@@ -168,7 +168,10 @@ def cache() -> Iterator[Finding]:
     if not os.access(folder, os.W_OK):
         what = f"{folder}: the cache cannot be written, so that every run indexes all videos anew"
         yield Finding("warning", "cache", what, "set FIMA_CACHE to a writable folder")
-    bytes_ = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    bytes_ = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # a run is at it
+            bytes_ += path.stat().st_size if path.is_file() else 0
     videos = 0
     index = folder / "index.sqlite"
     if index.is_file():

@@ -57,7 +57,7 @@ class Data(Frozen):
     cache_gib: float = Field(
         2.0,
         ge=0,
-        description="bound on decoded videos in the cache, where processes share them (decoded: memory); 0: none",
+        description="bound on all decoded videos in the cache, where processes share them (decoded: memory); 0: none",
     )
     embedded: Embedded = Field(Embedded(), description="the videos that are rendered")
 

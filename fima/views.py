@@ -54,8 +54,8 @@ class Sample:
 class Footage:
     """Reads records: whole decoded videos kept in memory up to a bound, or streamed from the files.
 
-    Whole videos lie in the cache too, where other processes find them (`fima.decoded`). A video beyond both bounds is
-    read as far as it is asked for, every time; its pixels are the same.
+    Whole videos are shared with other processes through the cache (`fima.decoded`), and are then no memory of this one.
+    A video beyond the bound is read as far as it is asked for, every time; its pixels are the same.
 
     Args:
         data: `decoded` chooses; `memory_gib` and `cache_gib` bound what is kept.
@@ -63,7 +63,7 @@ class Footage:
 
     def __init__(self, data: Data) -> None:
         self.in_memory = data.decoded == "memory"
-        self._room, self._shared_bytes = data.memory_gib * GIB, int(data.cache_gib * GIB)
+        self._room, self._shared = data.memory_gib * GIB, decoded.Shared(int(data.cache_gib * GIB))
         self._kept: dict[Path, Tensor] = {}
 
     def frames(self, record: Record) -> int:
@@ -106,16 +106,17 @@ class Footage:
         """The decoded video; None where there is no room for it."""
         if path not in self._kept:
             index = video.index(path)
-            size = index.frames * index.height * index.width * 3
-            shared = decoded.recall(path) if self._shared_bytes else None
-            if shared is None:
+            frames = self._shared.recall(path, (3, index.frames, index.height, index.width))
+            if frames is None:
+                size = index.frames * index.height * index.width * 3
                 if size > self._room:
                     return None
                 own = _planes(video.read_all(path))
-                shared = decoded.keep(path, own, self._shared_bytes) if self._shared_bytes else None
-                if shared is None:
+                frames = self._shared.keep(path, own)
+                if frames is None:
+                    frames = own
                     self._room -= size
-            self._kept[path] = own if shared is None else shared
+            self._kept[path] = frames
         return self._kept[path]
 
 

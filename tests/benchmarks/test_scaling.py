@@ -1,16 +1,24 @@
-"""How a step grows with resolution, frames, batch and queue, beside its FLOPs, and what a second process gains."""
+"""How a step grows with resolution, frames, batch and queue, beside its FLOPs; what a second process or job gains."""
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import subprocess
 import sys
+import time
 from pathlib import Path
+from statistics import mean, median
 from typing import Any
 
 import pytest
+import torch
 import yaml
-from test_step import DEMO, chosen, stepper
+from test_step import DEMO, VIDEOS, chosen, stepper, taker
+
+from ablations.engines.local import SPINS
+from fima import compute, datasets, views
+from fima.datasets import Data
 
 BASE = {"size": 112, "frames": 16, "videos": 2, "queue": 2048}
 GROWN = [
@@ -61,3 +69,59 @@ def test_processes(benchmark: Any, processes: int, tmp_path: Path) -> None:
     result = json.loads((tmp_path / "1/result.json").read_text())
     assert result["devices"] == processes
     benchmark.extra_info["seconds_per_step"] = result["seconds_per_step"]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_data_of_the_demo(benchmark: Any, jobs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps of the demo's default row on embedded videos, the cores shared out to jobs as the suite does.
+
+    `waits`: share of the time in which a step waits for its views. `views_cost`: how much longer steps take than on
+    views that are there, for views are prepared on the same cores.
+    """
+    datasets.load(EMBEDDED)  # renders them
+    benchmark.extra_info["peak_gb"] = None  # held by others
+    monkeypatch.setenv("GOMP_SPINCOUNT", SPINS)  # as stages have it
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        work = [max(1, datasets.cores() // jobs)] * jobs
+        found = benchmark.pedantic(lambda: pool.map(fed, work, chunksize=1), rounds=1)
+    for name, values in zip(("seconds_per_step", "waits", "views_cost"), zip(*found, strict=True), strict=True):
+        benchmark.extra_info[name] = mean(values)
+
+
+EMBEDDED = Data.model_validate({"name": "embedded", "decoded": "memory", "embedded": {"train": 64, "test": 6}})
+STEPS = 24
+
+
+def fed(threads: int) -> tuple[float, float, float]:
+    """What `test_data_of_the_demo` prints, of one job."""
+    compute.keep_memory()
+    torch.set_num_threads(threads)
+    settings, device = chosen("small", "DC+FS+MD"), torch.device("cpu")
+    _, records, _ = datasets.usable(EMBEDDED, "train", settings.clip, labelled=False)
+    footage = views.Footage(EMBEDDED)
+    dataset = views.Pretraining(records, footage, settings, 2, 0)
+
+    def prepare(samples: list[views.Sample]) -> dict[str, torch.Tensor]:
+        found = views.pretraining_views(samples, settings, footage, device)
+        return {name: v if v.ndim < 5 else compute.cast(v, settings.compute) for name, v in found.items()}
+
+    step = taker(settings)
+    keys = views.training_keys(len(records), VIDEOS["small"], STEPS, 0)
+    coming = views.ahead(views.batches(dataset, keys, footage, 0), prepare, device)
+    waited, alive, given = [], [], None
+    for _ in range(STEPS):
+        asked = time.perf_counter()
+        batch = next(coming)
+        began = time.perf_counter()
+        step(batch)
+        waited.append(began - asked)
+        alive.append(time.perf_counter() - asked)
+        given = batch
+    assert given is not None and next(coming, None) is None
+    still = []
+    for _ in range(STEPS):
+        began = time.perf_counter()
+        step(given)
+        still.append(time.perf_counter() - began)
+    warm = STEPS // 3  # decodes, and the other job's start
+    return median(alive[warm:]), sum(waited[warm:]) / sum(alive[warm:]), median(alive[warm:]) / median(still) - 1

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -65,15 +66,14 @@ def drawn(settings: Settings, videos: int) -> dict[str, Tensor]:
     return views
 
 
-def stepper(settings: Settings, videos: int) -> Callable[[], float]:
-    """One step of `fima.pretrain.run` on views that are there."""
+def taker(settings: Settings) -> Callable[[dict[str, Tensor]], float]:
+    """A step of `fima.pretrain.run` on views that it is given."""
     model = FIMA(settings).train()
     compute.placed(model, settings.compute, torch.device("cpu"))
     optimizer = loop.build_optimizer(settings.optim, list(model.trained()))
     weights = dict.fromkeys(settings.losses, 1.0)
-    views = {n: v if v.ndim < 5 else compute.cast(v, settings.compute) for n, v in drawn(settings, videos).items()}
 
-    def step() -> float:
+    def take(views: dict[str, Tensor]) -> float:
         optimizer.zero_grad(set_to_none=True)
         model.update_key_encoder()
         terms, keys = model(views)
@@ -83,7 +83,14 @@ def stepper(settings: Settings, videos: int) -> Callable[[], float]:
         model.enqueue(keys)
         return loss.item()
 
-    return step
+    return take
+
+
+def stepper(settings: Settings, videos: int) -> Callable[[], float]:
+    """The same step on the same views, which are there."""
+    drew = drawn(settings, videos).items()
+    views = {name: v if v.ndim < 5 else compute.cast(v, settings.compute) for name, v in drew}
+    return partial(taker(settings), views)
 
 
 @pytest.mark.parametrize("row", ROWS)

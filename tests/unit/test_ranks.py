@@ -209,6 +209,7 @@ def test_side_by_side_no_two_share_a_card() -> None:
 def test_without_a_card_two_stages_share_the_cores(
     there: tuple[int, ...], cores: int, per_run: int, jobs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(cards, "driver", lambda: True)
     monkeypatch.setattr(cards, "all_of_them", lambda: there)
     monkeypatch.setattr(engines, "cores", lambda: cores)
     assert engines.choose("local", None, None, per_run, None, ()).jobs == jobs

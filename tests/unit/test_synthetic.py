@@ -361,16 +361,22 @@ def test_a_compound_is_two_sub_motions_at_once() -> None:
         assert np.ptp(pose.scale) < 1e-9
 
 
-@pytest.mark.parametrize("domain", drawing.DOMAINS)
-def test_the_figure_ends_within_its_reach(domain: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each frame is drawn around the figure alone: to the bit as if on the whole frame."""
-    look = drawing.Look.draw(domain, 2.0, 48, np.random.default_rng(1))  # over the frame's edges too
-    pose = pose_of(0, 4, domain, frames=80)[0]
-    x, y = (np.arange(48) + 0.5 + np.zeros((80, 1)) for _ in range(2))
-    pose = replace(pose, x=pose.x - 8, scale=np.full(80, look.scale))
-    near = drawing.coverage(pose, x[:, None, :], y[:, :, None])
-    monkeypatch.setattr(drawing, "REACH", 1e6)
-    assert np.array_equal(near, drawing.coverage(pose, x[:, None, :], y[:, :, None]))
+def test_the_figure_ends_within_its_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each frame is drawn around the figure alone: to the bit as if on the whole frame, over whose edges it may go."""
+    rng, count, side = np.random.default_rng(0), 3000, 32
+    pose = drawing.Poses(
+        x=rng.uniform(0, side, count), y=rng.uniform(0, side, count), angle=rng.uniform(-4, 4, count),
+        scale=rng.uniform(0.4, 1.3, count), left=rng.uniform(-4, 4, count), right=rng.uniform(-4, 4, count),
+    )  # fmt: skip
+    grid = np.arange(side) + 0.5 + rng.uniform(-3, 3, (count, 1))
+    x, y = grid[:, None, :], grid[:, :, None]
+    whole = {}
+    for reach in (drawing.REACH, 1e6, 0.95 * drawing.REACH):
+        monkeypatch.setattr(drawing, "REACH", reach)
+        whole[reach] = drawing.coverage(pose, x, y)
+    near, far, less = whole.values()
+    assert np.array_equal(near, far)
+    assert not np.array_equal(less, far)  # these poses come as far as that
     assert 0 < near.mean() < 1
 
 

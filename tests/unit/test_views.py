@@ -413,7 +413,7 @@ def test_what_preparing_or_reading_raises_comes_at_its_batch(device: str) -> Non
 def test_videos_in_memory_are_decoded_once(records: list[Record], monkeypatch: pytest.MonkeyPatch) -> None:
     read_all = Mock(wraps=video.read_all)
     monkeypatch.setattr(video, "read_all", read_all)
-    dataset = dataset_of(records, "vv")
+    dataset = dataset_of(records, "vv", data=data_of(cache_gib=0))
     for epoch in range(2):
         for number in range(6):
             dataset[(epoch, number)]
