@@ -21,9 +21,17 @@ class Results:
     def __init__(self, plan: Plan, store: Store, records: Records | None = None) -> None:
         self.plan, self.store, self.records = plan, store, records
         self._read: dict[str, dict[str, Any] | None] = {}
+        self._given: dict[str, None] = {}  # uids of results that somebody asked for and got
         self._failures: dict[str, str] = {}
 
     def get(self, uid: str) -> dict[str, Any] | None:
+        """The result of a stage, from then on one of those that the table comes from; None if there is none."""
+        found = self._find(uid)
+        if found is not None:
+            self._given[uid] = None
+        return found
+
+    def _find(self, uid: str) -> dict[str, Any] | None:
         if uid not in self._read:
             found = self.store.result(uid)
             self._read[uid] = self.records.result(uid) if found is None and self.records is not None else found
@@ -35,7 +43,7 @@ class Results:
         if status.state == "failed":
             self._failures[uid] = f"{self.plan.stages[uid].title} ({uid}): {status.error or 'no reason was recorded'}"
             return "failed"
-        reasons = [self.why(need) for need in self.plan.stages[uid].needs if self.get(need) is None]
+        reasons = [self.why(need) for need in self.plan.stages[uid].needs if self._find(need) is None]
         # Of one that runs or was interrupted too: a table must not depend on the instant at which it is written.
         return "failed" if "failed" in reasons else "not run"
 
@@ -59,9 +67,9 @@ class Results:
         return list({line: None for _, result in self._used() for line in result.get(kind, [])})
 
     def _used(self) -> list[tuple[str, dict[str, Any]]]:
-        """Results of the cells asked for so far and of what those stages need, in the order of the plan."""
-        used = with_needs(self.plan.stages, self._read)
-        return [(uid, result) for uid in used if (result := self.get(uid))]
+        """Results that were given so far and those of what these stages need, in the order of the plan."""
+        used = with_needs(self.plan.stages, self._given)
+        return [(uid, result) for uid in used if (result := self._find(uid))]
 
     @property
     def devices(self) -> dict[str, int]:

@@ -51,7 +51,8 @@ def conduct(asked: Asked, planned: Plan, console: Console) -> bool:
     if asked.per_run > 1:
         prepare.devices(planned, asked.per_run)
     chosen = engines.choose(asked.engine, asked.jobs, asked.devices, asked.per_run, asked.address, asked.slurm)
-    for line in planned.lines():
+    several = chosen.jobs is not None and chosen.jobs > 1
+    for line in [*planned.lines(), *([f"{chosen.jobs} stages side by side (--jobs)"] if several else [])]:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     for option, folder in (("--store", asked.store), ("--reports", asked.reports)):
         prepare.writable(option, folder)

@@ -96,6 +96,7 @@ def undisturbed(together: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
             folder.mkdir(exist_ok=True)
             code, err = call_python(folder, "run", "table3d_beta", "--profile", "debug", "--jobs", "2")
             assert code == 0, err
+            assert "\n2 stages side by side (--jobs)\n" in err
     return shutil.copytree(folder, tmp_path_factory.mktemp("copy") / "undisturbed")
 
 

@@ -21,6 +21,7 @@ import pytest
 from ablations import code, plots, publish, render, report, verdicts
 from ablations import plan as planning
 from ablations.literature import Line, Literature
+from ablations.results import Results
 from ablations.spec import Claim
 from ablations.table import REDUCED, Cell, Column, Row, Table, mark_best
 from fima.config import Settings
@@ -623,6 +624,17 @@ def test_a_table_says_where_its_pre_trainings_were_made() -> None:
         for label in ("VD", "DC")
     }
     assert "- results from: commit abc or def, on cpu" in render.markdown(built(plan, results))
+
+
+def test_what_was_trained_for_a_number_that_is_missing_is_no_source_of_the_table() -> None:
+    plan = planned({"lin/ucf101": "top1"})
+    made = {"pretrain-VD-0": "abc", "lin-ucf101-VD-0": "def", "pretrain-DC-0": "ghi"}
+    shelf: Any = Shelf({uid: LINEAR | {"environment": {"commit": commit}} for uid, commit in made.items()})
+    results = Results(plan, shelf)
+    assert results.get("lin-ucf101-VD-0") is not None
+    assert results.get("lin-ucf101-DC-0") is None
+    assert results.why("lin-ucf101-DC-0") == "not run"
+    assert results.environments == [{"commit": "abc"}, {"commit": "def"}]
 
 
 def test_rows_that_became_one_experiment_get_no_verdict() -> None:
