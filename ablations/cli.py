@@ -406,7 +406,9 @@ def bench(
     elif not found:
         typer.echo("no row is pre-trained here: their encoders are given")
     else:
-        typer.echo(f"on {found[0]['place']}, {found[0]['threads']} threads; fima-ablate plan reckons with these")
+        threads = found[0]["threads"]
+        several = "s" * (threads != 1)
+        typer.echo(f"on {found[0]['place']}, {threads} thread{several}; fima-ablate plan reckons with these")
 
 
 @app.command()
