@@ -99,6 +99,17 @@ Workers = Annotated[
 Track = Annotated[
     bool, typer.Option("--mlflow/--no-mlflow", help="Mirror into MLflow (MLFLOW_TRACKING_URI, else mlflow.db).")
 ]
+PlannedJobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        "-j",
+        min=1,
+        metavar="N",
+        help="Stages that will run side by side. Default: 2 without a card, else 1.",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
@@ -325,17 +336,7 @@ def plan(
     data_root: DataRoot = None,
     seeds: Seeds = None,
     metrics: Metrics = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            "--jobs",
-            "-j",
-            min=1,
-            metavar="N",
-            show_default=False,
-            help="Stages side by side, for the estimate of time. Default: 2 without a card, else 1.",
-        ),
-    ] = None,
+    jobs: PlannedJobs = None,
     store: StoreRoot = Path("runs"),
     as_json: AsJson = False,
 ) -> None:
@@ -371,17 +372,7 @@ def bench(
     steps: Annotated[
         int, typer.Option("--steps", min=1, metavar="N", help="Steps to time for each setting, after one to warm up.")
     ] = 3,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            "--jobs",
-            "-j",
-            min=1,
-            metavar="N",
-            show_default=False,
-            help="Stages that will run side by side. Default: 2 without a card, else 1.",
-        ),
-    ] = None,
+    jobs: PlannedJobs = None,
     again: Annotated[bool, typer.Option("--again", help="Also settings that were measured before.")] = False,
     store: StoreRoot = Path("runs"),
     as_json: AsJson = False,

@@ -7,7 +7,7 @@ import os
 import platform
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -63,6 +63,11 @@ def cast(clips: Tensor, compute: Compute, network: nn.Module | None = None) -> T
     layout = torch.channels_last_3d if last else torch.contiguous_format
     flat = clips.flatten(0, -5).to(PRECISION[compute.precision], memory_format=layout)
     return flat.unflatten(0, clips.shape[:-4])
+
+
+def cast_views(views: Mapping[str, Tensor], compute: Compute) -> dict[str, Tensor]:
+    """Views as `fima.model.FIMA` takes them: clips as of `cast`, boxes as they are."""
+    return {name: view if view.ndim < 5 else cast(view, compute) for name, view in views.items()}
 
 
 def encode(backbone: nn.Module, clips: Tensor, compute: Compute) -> Tensor:

@@ -85,11 +85,8 @@ def measure(rows: Sequence[Settings], steps: int) -> list[float]:
         model = FIMA(settings)
         compute.placed(model, settings.compute, device).train()
         optimizer = loop.build_optimizer(settings.optim, list(model.trained()))
-        views: dict[str, Tensor] = {
-            name: torch.rand(view.shape, device=device) for name, view in _views(settings, "meta").items()
-        }
-        views = {n: v if v.ndim < 5 else compute.cast(v, settings.compute) for n, v in views.items()}
-        takers.append((settings, model, optimizer, views))
+        views = {name: torch.rand(view.shape, device=device) for name, view in _views(settings, "meta").items()}
+        takers.append((settings, model, optimizer, compute.cast_views(views, settings.compute)))
     for _ in range(steps + 1):
         for times, (settings, model, optimizer, views) in zip(spent, takers, strict=True):
             began = time.perf_counter()

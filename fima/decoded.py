@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tempfile
 import threading
 import time
+import uuid
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +20,7 @@ import av
 import torch
 from torch import Tensor
 
-from fima import video
+from fima import loop, video
 
 FORMAT = 1  # of the files, and of what `fima.views.Footage` puts into them
 UNUSED_SECONDS = 7 * 86_400  # what nobody has opened for so long makes room
@@ -39,7 +39,7 @@ class Shared:
     def __init__(self, bound: int) -> None:
         self.bound, self._open = bound, bound > 0
         self._taken = 0  # bytes, as far as this process knows
-        self._unseen = float("inf")  # bytes written since it last looked
+        self._written = float("inf")  # bytes that it wrote since it last looked at those of others
 
     def recall(self, path: Path, shape: Shape) -> Tensor | None:
         """The frames, [3, T, H, W] uint8, that somebody left of a file that is as it was; None if there are none."""
@@ -72,7 +72,12 @@ class Shared:
             self._open = self._room(place.parent, frames.nbytes)
             if not self._open:  # nor will there be any for the next ones
                 return None
-            _write(place, frames)
+
+            def write(part: Path) -> None:
+                part.write_bytes(frames.contiguous().numpy().data)
+
+            # Other machines may be at it too, and one of their processes have this one's number.
+            loop.write_atomically(place, write, writer=uuid.uuid4().hex)
         except OSError as error:
             self._open = False
             if not _told.is_set():
@@ -80,14 +85,14 @@ class Shared:
                 warnings.warn(f"{folder()}: {error.strerror}; decoded videos are not kept for others", stacklevel=3)
             return None
         self._taken += frames.nbytes
-        self._unseen += frames.nbytes
+        self._written += frames.nbytes
         return self.recall(path, (frames.shape[0], frames.shape[1], frames.shape[2], frames.shape[3]))
 
     def _room(self, where: Path, needed: int) -> bool:
         """Whether so many bytes fit, after those went that are long unused."""
-        if self._unseen > LOOK:
+        if self._written > LOOK:
             files = _files(where)
-            self._taken, self._unseen = sum(size for _, size, _ in files), 0
+            self._taken, self._written = sum(size for _, size, _ in files), 0
             unused = [file for file in files if time.time() - file[0] > UNUSED_SECONDS]
             if sum(size for _, size, _ in unused) >= self._taken + needed - self.bound:
                 for _, size, name in sorted(unused):
@@ -112,20 +117,6 @@ def _place(path: Path) -> Path:
     decoder = f"{FORMAT} {av.__version__} {av.library_versions['libavcodec']}"
     identity = f"{path.absolute()} {stat.st_size} {stat.st_mtime_ns} {decoder}"
     return folder() / f"{hashlib.sha256(os.fsencode(identity)).hexdigest()[:32]}.rgb"
-
-
-def _write(place: Path, frames: Tensor) -> None:
-    """All of it or nothing, also after a power cut; others, on other machines too, may write the same meanwhile."""
-    number, draft = tempfile.mkstemp(prefix=".", dir=place.parent)
-    try:
-        with os.fdopen(number, "wb") as file:
-            file.write(frames.contiguous().numpy().data)
-            file.flush()
-            os.fsync(number)
-        Path(draft).replace(place)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise
 
 
 def _files(where: Path) -> list[tuple[float, int, str]]:

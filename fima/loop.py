@@ -97,13 +97,23 @@ def set_random_state(state: State) -> None:
         torch.cuda.set_rng_state(state["cuda"])
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Replace a file such that a kill leaves the old one or the new one, never half of it."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    write(part)
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    part.replace(path)
+def write_atomically(path: Path, write: Callable[[Path], None], writer: str | None = None) -> None:
+    """Replace a file such that a kill leaves the old one or the new one, never half of it.
+
+    Args:
+        path: the file.
+        write: makes the file that it is given; what it leaves of one that fails, on a full disk say, is removed.
+        writer: tells this one from those that write the same file at the same time; none: the process's number, which
+            does on one machine.
+    """
+    part = path.with_name(f".{path.name}.{writer or os.getpid()}")
+    try:
+        write(part)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def read_checkpoint(path: Path) -> State:

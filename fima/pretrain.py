@@ -118,8 +118,7 @@ def run(
         }
 
     def prepare(samples: list[views.Sample]) -> dict[str, Tensor]:
-        found = views.pretraining_views(samples, settings, footage, device)
-        return {name: v if v.ndim < 5 else compute.cast(v, settings.compute) for name, v in found.items()}
+        return compute.cast_views(views.pretraining_views(samples, settings, footage, device), settings.compute)
 
     watch = Watch(probe, settings, device) if probe and distributed.rank() == 0 else None
     model.train()

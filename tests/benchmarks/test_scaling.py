@@ -102,8 +102,7 @@ def fed(threads: int) -> tuple[float, float, float]:
     dataset = views.Pretraining(records, footage, settings, 2, 0)
 
     def prepare(samples: list[views.Sample]) -> dict[str, torch.Tensor]:
-        found = views.pretraining_views(samples, settings, footage, device)
-        return {name: v if v.ndim < 5 else compute.cast(v, settings.compute) for name, v in found.items()}
+        return compute.cast_views(views.pretraining_views(samples, settings, footage, device), settings.compute)
 
     step = taker(settings)
     keys = views.training_keys(len(records), VIDEOS["small"], STEPS, 0)

@@ -88,9 +88,7 @@ def taker(settings: Settings) -> Callable[[dict[str, Tensor]], float]:
 
 def stepper(settings: Settings, videos: int) -> Callable[[], float]:
     """The same step on the same views, which are there."""
-    drew = drawn(settings, videos).items()
-    views = {name: v if v.ndim < 5 else compute.cast(v, settings.compute) for name, v in drew}
-    return partial(taker(settings), views)
+    return partial(taker(settings), compute.cast_views(drawn(settings, videos), settings.compute))
 
 
 @pytest.mark.parametrize("row", ROWS)

@@ -281,14 +281,14 @@ class Loops:
         return float(np.mean(losses))
 
 
-def compare(chosen: Settings) -> None:
+def differing(chosen: Settings) -> list[str]:
+    """Terms that the model and the loops do not have alike."""
     model, views = built(chosen), drawn()
     terms, _ = model(views)
     expected = Loops(model, views).terms()
     assert list(terms) == [name for name in ON if name in chosen.losses] == list(expected)
-    for name, term in terms.items():
-        assert expected[name] > 0
-        assert term.item() == pytest.approx(expected[name], rel=1e-5), name
+    assert min(expected.values()) > 0
+    return [name for name, term in terms.items() if term.item() != pytest.approx(expected[name], rel=1e-5)]
 
 
 @pytest.mark.parametrize("average", ["clip", "pixel"])
@@ -297,12 +297,11 @@ def compare(chosen: Settings) -> None:
 @pytest.mark.parametrize("position", ["none", "prediction", "target", "both"])
 @pytest.mark.parametrize("source", ["rgb", "diff", "both"])
 def test_every_choice_of_the_pixel_loss(source: str, position: str, negatives: str, shared: bool, average: str) -> None:
-    compare(
-        settings(
-            foreground__source=source, foreground__position=position,
-            pixel__negatives=negatives, pixel__average=average, decoder__shared=shared,
-        )
+    chosen = settings(
+        foreground__source=source, foreground__position=position,
+        pixel__negatives=negatives, pixel__average=average, decoder__shared=shared,
     )  # fmt: skip
+    assert not differing(chosen)
 
 
 @pytest.mark.parametrize("kind", ["infonce", "triplet", "mse"])
@@ -311,18 +310,17 @@ def test_every_choice_of_the_pixel_loss(source: str, position: str, negatives: s
 @pytest.mark.parametrize("decoder", [True, False])
 def test_every_row_of_table_2_with_every_frame_loss(decoder: bool, position: str, shared: bool, kind: str) -> None:
     """DC, DC+FS, DC+MD and DC+FS+MD."""
-    compare(
-        settings(
-            pixel__decoder=decoder, foreground__position=position, decoder__shared=shared, frame__type=kind
-        )
+    chosen = settings(
+        pixel__decoder=decoder, foreground__position=position, decoder__shared=shared, frame__type=kind
     )  # fmt: skip
+    assert not differing(chosen)
 
 
 @pytest.mark.parametrize("losses", [c for n in (1, 2, 3) for c in itertools.combinations(ON, n)], ids="+".join)
 def test_every_combination_of_losses(losses: tuple[str, ...]) -> None:
-    compare(settings(losses=losses))
+    assert not differing(settings(losses=losses))
 
 
 @pytest.mark.parametrize("changes", [{"depth": 1}, {"heads": 4}, {"position": 0.3}, {"memory_norm": True}])
 def test_every_form_of_the_decoder(changes: dict[str, Any]) -> None:
-    compare(settings(**{f"decoder__{name}": value for name, value in changes.items()}))
+    assert not differing(settings(**{f"decoder__{name}": value for name, value in changes.items()}))

@@ -106,8 +106,7 @@ def test_views_and_losses_of_a_step_let_the_host_go_on(
         for step in range(2):
             if step == 1:  # the first one keeps constants on the card
                 waits.__enter__()
-            found = views.pretraining_views(given, settings, footage, card)
-            batch = {name: v if v.ndim < 5 else compute.cast(v, settings.compute) for name, v in found.items()}
+            batch = compute.cast_views(views.pretraining_views(given, settings, footage, card), settings.compute)
             model.update_key_encoder()
             terms, keys = model(batch)
             losses.total(terms, dict.fromkeys(settings.losses, 1.0))
