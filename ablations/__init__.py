@@ -5,7 +5,8 @@ Modules in the order in which a run goes through them:
 what is asked       `located`, `dotted`, `expression`: YAML that knows its lines, settings by dotted name, conditions
                     `study`, `profile`, `resolve`, read as `spec`: what is compared, how large, what a row runs with
                     `literature`, `catalogue`, `schema`: printed lines of other methods, what there is, editors' schemas
-what is to be done  `plan`: studies x rows x seeds as stages with uids
+what is to be done  `plan`: studies x rows x seeds as stages
+                    `uids`: what a stage is, and what its uid is made of
                     `estimate`, `bench`, `costing`: how long it takes, a step timed here, parameters and FLOPs
 how it is done      `store`: a folder per stage, the truth about what is done
                     `prepare`, `running`, `engine`, `engines`: first the data, the command, the order, the places
@@ -22,5 +23,5 @@ the search          `sweep`, `space`: a sweep and its space
                     `findings`, `landscape`, `promote`: what was found, its pictures, the best trial as a row
 MLflow              `tracking`, `mirror`, `ledger`, `sqlite`, `ui`: a writer, what it writes and wrote, database, pages
 the doctor          `doctor`, `finding`, `health`, `machine`, `mirrored`: all, one thing seen; store, machine, MLflow
-the commands        `cli`
+the commands        `cli`, `commands`: all of them, and each with the options that they share
 """

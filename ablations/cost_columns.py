@@ -10,8 +10,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ablations.plan import DAY
 from ablations.table import Cell, Column, Row
+from ablations.uids import DAY
 
 if TYPE_CHECKING:
     from ablations.plan import PlannedRow

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ablations import spec
-from ablations.plan import DAY
 from ablations.render import number
+from ablations.uids import DAY
 
 if TYPE_CHECKING:
     from fima.config import Settings

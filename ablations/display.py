@@ -14,8 +14,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column
 
 if TYPE_CHECKING:
-    from ablations.plan import Plan, Stage
+    from ablations.plan import Plan
     from ablations.store import Store
+    from ablations.uids import Stage
 
 HEARTBEAT = 30.0  # seconds between signs of life where there is no terminal
 SHOWN = 5  # metrics on a line

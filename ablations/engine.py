@@ -20,7 +20,8 @@ from ablations.store import Busy, Store
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ablations.plan import Plan, Stage
+    from ablations.plan import Plan
+    from ablations.uids import Stage
 
 EXECUTE = "ablations.stages:execute"
 TICK = 0.2  # seconds between looks at what runs

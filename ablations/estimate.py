@@ -16,12 +16,13 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from ablations.display import span
-from ablations.plan import UNLABELLED, with_needs
 from ablations.store import Store, read_json
+from ablations.uids import UNLABELLED, with_needs
 from fima.datasets import Data, cores, training_videos
 
 if TYPE_CHECKING:
-    from ablations.plan import Plan, Stage
+    from ablations.plan import Plan
+    from ablations.uids import Stage
 
 BENCH = "bench.json"  # of a store
 HOUR = 3_600.0  # seconds

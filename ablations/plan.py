@@ -1,66 +1,16 @@
-"""Studies x rows x seeds -> stages, each with a uid from all that alters its result and from nothing else.
-
-Rows of any study that need the same stage share it. Importing this module imports no torch.
-"""
+"""Studies x rows x seeds -> stages, those that rows share once. Importing this module imports no torch."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
-from ablations.diagnoses import DIAGNOSES, ROLE
+from ablations.diagnoses import DIAGNOSES
 from ablations.located import SpecError, guess
 from ablations.profile import REFERENCES, folder_of
 from ablations.spec import COSTS, METRICS, Profile, Resolved, Row, Study, resolve
-from fima import datasets
-from fima.config import Linear
-from fima.datasets import Data
-
-Kind = Literal["pretrain", "untrained", "given", "energy", "features", "linear", "finetune", "retrieval", "motion",
-               "background", "figures"]  # fmt: skip
-
-# Raised by hand when a change of the code changes what stages of that kind produce: then they run again.
-# tests/unit/test_golden.py fails where that was forgotten.
-RESULTS: dict[Kind, int] = dict.fromkeys(get_args(Kind), 3)
-
-DAY = 86_400.0  # seconds
-UNLABELLED = ("difference", "static", "kept")  # of augment: pre-training's alone
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A piece of work with one result.
-
-    `config` is JSON data. All of it but the key `where` is in the uid: `where` says where the data lie, how they are
-    read and which role they play, none of which alters the result.
-    """
-
-    kind: Kind
-    uid: str
-    config: dict[str, Any]
-    seed: int
-    needs: tuple[str, ...]
-    title: str
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Where a number of the table comes from: `factor` x result[key] of a stage."""
-
-    uid: str
-    key: str
-    factor: float = 1.0
-    per_step: bool = False  # the result is of one step on each device, the number of all
-
-    def value(self, result: Mapping[str, Any]) -> float:
-        found = float(result[self.key])
-        if self.per_step:
-            found = found * result["steps"] * result.get("devices", 1)
-        return self.factor * found
+from ablations.uids import Cell, Stage, Stages
 
 
 @dataclass(frozen=True)
@@ -231,22 +181,104 @@ def build(
             raise SpecError(f"{' and '.join(paths)}: two studies named {study.study}; their reports share a folder")
     if not studies:
         raise SpecError("no study is named; `fima-ablate list` shows them")
-    planner = _Planner()
+    stages = Stages()
+    absent: list[str] = []
     rows: list[PlannedRow] = []
     references: list[PlannedReference] = []
     for study in studies:
         chosen, columns = tuple(seeds or study.seeds or profile.seeds), _columns(study, profile, metrics)
-        own = [planner.row(study, row, resolve(study, row, profile, overrides), chosen, columns) for row in study.rows]
+        own = [
+            _row(stages, study, row, resolve(study, row, profile, overrides), chosen, columns, absent)
+            for row in study.rows
+        ]
         trained = [row for row in own if row.row.encoder is None] or own
         usual = next((row for row in own if row.row.default), trained[-1])
         rows += own
         references += [
-            reference for name in profile.references if (reference := planner.reference(name, usual, chosen, columns))
+            reference for name in profile.references if (reference := _reference(stages, name, usual, chosen, columns))
         ]
     _refuse_idle_roots(profile, rows, overrides)
     every_seed = tuple(sorted({seed for study in studies for seed in seeds or study.seeds or profile.seeds}))
-    absent = tuple(planner.absent)
-    return Plan(tuple(rows), tuple(references), planner.stages, every_seed, profile, tuple(overrides), absent)
+    return Plan(tuple(rows), tuple(references), stages.by_uid, every_seed, profile, tuple(overrides), tuple(absent))
+
+
+def _row(
+    stages: Stages,
+    study: Study,
+    row: Row,
+    resolved: Resolved,
+    seeds: Sequence[int],
+    columns: Sequence[str],
+    absent: list[str],
+) -> PlannedRow:
+    """A row and its stages; files of encoders that are not there go to `absent`, in a line each."""
+    cells: dict[str, dict[int, Cell]] = {metric: {} for metric in columns}
+    pretrain: dict[int, str] = {}
+    needed: dict[int, tuple[str, ...]] = {}
+    for seed in seeds:
+        name = f"{row.label}, seed {seed}, {study.study}"
+        if row.encoder is None:
+            pretrain[seed] = stages.pretrain(resolved, seed, name)
+        elif (path := row.encoder.path(seed)).is_file():
+            pretrain[seed] = stages.given(path, resolved, 0 if row.encoder.single else seed, name)
+        else:
+            absent.append(
+                f"{row.where}: encoder {path}: no such file; give one that torch.save wrote of the state_dict of a "
+                f"{resolved.settings.backbone.name}, or name seeds that there are files of in --seeds"
+            )
+            continue
+        used = {pretrain[seed]: None}
+        for metric in columns:
+            if row.encoder is not None and metric in COSTS:  # somebody else's
+                continue
+            cell = stages.cell(metric, resolved, seed, name, pretrain[seed])
+            used |= dict.fromkeys((*stages.by_uid[cell.uid].needs, cell.uid))  # at most three deep
+            cells[metric][seed] = cell
+        needed[seed] = tuple(used)
+    return PlannedRow(study, row, resolved, cells, pretrain, needed)
+
+
+def _reference(
+    stages: Stages, name: str, usual: PlannedRow, seeds: Sequence[int], columns: Sequence[str]
+) -> PlannedReference | None:
+    """A reference row beside a study's rows; None if it has none of the columns, or is one of the rows.
+
+    Args:
+        stages: where its own are added.
+        name: one of REFERENCES.
+        usual: the study's default row (or its last): its encoder, data and protocols are the reference's.
+        seeds: of the study.
+        columns: metrics of the study.
+    """
+    resolved, pretrain = usual.resolved, {}
+    if name == "shuffled":
+        settings = resolved.settings
+        if not settings.uses("vd", "pix", "fra") or usual.row.encoder:
+            return None
+        contrast = settings.contrast.model_copy(update={"shuffled": True})
+        resolved = replace(resolved, settings=settings.model_copy(update={"contrast": contrast}))
+    cells: dict[str, dict[int, Cell]] = {}
+    for seed in seeds:
+        title = f"{name} reference, seed {seed}"
+        if name == "shuffled":
+            pretrain[seed] = upstream = stages.pretrain(resolved, seed, title)
+        elif name == "energy":
+            upstream = ""
+        else:
+            upstream = stages.untrained(resolved, seed, title)
+        for metric in columns:
+            what, _, role = metric.partition("/")
+            trains = what == "ft" or (what == "lin" and resolved.linear[role].protocol == "sgd")
+            if metric in COSTS or (name == "energy" and (trains or metric in DIAGNOSES)):  # there is no encoder
+                continue
+            if name == "supervised":
+                if what not in ("lin", "ft"):
+                    continue
+                cell = Cell(stages.supervised(resolved, role, seed, title, upstream), "top1")
+            else:
+                cell = stages.cell(metric, resolved, seed, title, upstream)
+            cells.setdefault(metric, {})[seed] = cell
+    return PlannedReference(usual.study, REFERENCES[name], cells, pretrain) if cells else None
 
 
 def _refuse_idle_roots(profile: Profile, rows: Sequence[PlannedRow], overrides: Sequence[str]) -> None:
@@ -291,291 +323,3 @@ def _columns(study: Study, profile: Profile, metrics: Sequence[str] | None) -> t
             f"names; ask for the study's with --metrics {','.join(study.metrics)}"
         )
     return both
-
-
-def with_needs(stages: Mapping[str, Stage], uids: Iterable[str]) -> list[str]:
-    """Stages and all that they need, each once and in the order of `stages`."""
-    found: set[str] = set()
-    waiting = list(uids)
-    while waiting:
-        uid = waiting.pop()
-        found.add(uid)
-        waiting += [need for need in stages[uid].needs if need not in found]
-    return [uid for uid in stages if uid in found]
-
-
-class _Planner:
-    """Collects stages; equal ones become one."""
-
-    def __init__(self) -> None:
-        self.stages: dict[str, Stage] = {}
-        self.absent: list[str] = []
-        self._identities: dict[str, dict[str, Any]] = {}
-        self._digests: dict[Path, str] = {}
-
-    def row(
-        self, study: Study, row: Row, resolved: Resolved, seeds: Sequence[int], columns: Sequence[str]
-    ) -> PlannedRow:
-        cells: dict[str, dict[int, Cell]] = {metric: {} for metric in columns}
-        pretrain: dict[int, str] = {}
-        needed: dict[int, tuple[str, ...]] = {}
-        for seed in seeds:
-            name = f"{row.label}, seed {seed}, {study.study}"
-            if row.encoder is None:
-                pretrain[seed] = self._pretrain(resolved, seed, name)
-            elif (path := row.encoder.path(seed)).is_file():
-                pretrain[seed] = self._given(path, resolved, 0 if row.encoder.single else seed, name)
-            else:
-                self.absent.append(
-                    f"{row.where}: encoder {path}: no such file; give one that torch.save wrote of the state_dict of a "
-                    f"{resolved.settings.backbone.name}, or name seeds that there are files of in --seeds"
-                )
-                continue
-            used = {pretrain[seed]: None}
-            for metric in columns:
-                if row.encoder is not None and metric in COSTS:  # somebody else's
-                    continue
-                cell = self._cell(metric, resolved, seed, name, pretrain[seed])
-                used |= dict.fromkeys((*self.stages[cell.uid].needs, cell.uid))  # at most three deep
-                cells[metric][seed] = cell
-            needed[seed] = tuple(used)
-        return PlannedRow(study, row, resolved, cells, pretrain, needed)
-
-    def reference(
-        self, name: str, usual: PlannedRow, seeds: Sequence[int], columns: Sequence[str]
-    ) -> PlannedReference | None:
-        """A reference row beside a study's rows; None if it has none of the columns, or is one of the rows.
-
-        Args:
-            name: one of REFERENCES.
-            usual: the study's default row (or its last): its encoder, data and protocols are the reference's.
-        """
-        resolved, pretrain = usual.resolved, {}
-        if name == "shuffled":
-            settings = resolved.settings
-            if not settings.uses("vd", "pix", "fra") or usual.row.encoder:
-                return None
-            contrast = settings.contrast.model_copy(update={"shuffled": True})
-            resolved = replace(resolved, settings=settings.model_copy(update={"contrast": contrast}))
-        cells: dict[str, dict[int, Cell]] = {}
-        for seed in seeds:
-            title = f"{name} reference, seed {seed}"
-            if name == "shuffled":
-                pretrain[seed] = upstream = self._pretrain(resolved, seed, title)
-            elif name == "energy":
-                upstream = ""
-            else:
-                upstream = self._untrained(resolved, seed, title)
-            for metric in columns:
-                what, _, role = metric.partition("/")
-                trains = what == "ft" or (what == "lin" and resolved.linear[role].protocol == "sgd")
-                if metric in COSTS or (name == "energy" and (trains or metric in DIAGNOSES)):  # there is no encoder
-                    continue
-                if name == "supervised":
-                    if what not in ("lin", "ft"):
-                        continue
-                    cell = Cell(self._supervised(resolved, role, seed, title, upstream), "top1")
-                else:
-                    cell = self._cell(metric, resolved, seed, title, upstream)
-                cells.setdefault(metric, {})[seed] = cell
-        return PlannedReference(usual.study, REFERENCES[name], cells, pretrain) if cells else None
-
-    def _cell(self, metric: str, resolved: Resolved, seed: int, name: str, pretrain: str) -> Cell:
-        if metric == "parameters":
-            return Cell(pretrain, "parameters_paper_millions")
-        if metric == "gpu_days":
-            return Cell(pretrain, "seconds_per_step", 1 / DAY, per_step=True)
-        if metric in DIAGNOSES:
-            found = DIAGNOSES[metric]
-            return Cell(self._diagnosis(found.kind, resolved, seed, name, pretrain), found.key, found.factor)
-        what, _, role = metric.partition("/")
-        if role not in resolved.data:
-            raise SpecError(f"{metric}: the profile has no data for the role {role}; name it under data, or override "
-                            f"data.{role}.name")  # fmt: skip
-        make: Callable[[Resolved, str, int, str, str], str]
-        make = {"lin": self._linear, "ft": self._finetune}.get(what, self._retrieval)
-        try:
-            uid = make(resolved, role, seed, name, pretrain)
-        except datasets.DataError as error:
-            raise datasets.DataError(f"{error}; without {role}, name the other columns in --metrics") from None
-        return Cell(uid, what if what.startswith("R") else "top1")
-
-    def _pretrain(self, resolved: Resolved, seed: int, name: str) -> str:
-        settings, data = resolved.settings, resolved.data["pretrain"]
-        active = settings.active()
-        config = {"settings": active, "data": self._identity(data, True), "where": _where(resolved, "pretrain")}
-        words = "+".join(active["losses"])
-        return self._stage("pretrain", words, config, seed, (), f"pre-training of {name}")
-
-    def _untrained(self, resolved: Resolved, seed: int, name: str) -> str:
-        config = {
-            "settings": {"losses": ["vv"], "backbone": {**resolved.settings.active()["backbone"], "weights": None}},
-            "where": _where(resolved, "pretrain"),
-        }
-        return self._stage("untrained", "random", config, seed, (), f"random encoder of {name}")
-
-    def _given(self, path: Path, resolved: Resolved, seed: int, name: str) -> str:
-        """An encoder that was trained elsewhere, known by its content; where it lies alters nothing."""
-        labelled = _labelled(resolved)
-        backbone = {**labelled["backbone"], "weights": None}  # those that others start from
-        config = {
-            "settings": {"losses": ["vv"], **labelled, "backbone": backbone},
-            "weights": self._content(path),
-            "where": {**_where(resolved, "pretrain"), "weights": str(path)},
-        }
-        return self._stage("given", resolved.settings.backbone.name, config, seed, (), f"given encoder of {name}")
-
-    def _supervised(self, resolved: Resolved, role: str, seed: int, name: str, untrained: str) -> str:
-        """Training with labels from scratch: fine-tuning of a random encoder by the optimiser of a pre-training, for
-        twice its steps or epochs (a step of pre-training passes five times as many clips and more)."""
-        data, optim = resolved.data[role], resolved.settings.optim
-        longer = {"epochs": 2 * optim.epochs, "steps": None if optim.steps is None else 2 * optim.steps}
-        finetune = resolved.finetune[role].model_copy(update={"optim": optim.model_copy(update=longer)})
-        config = {
-            "upstream": untrained,
-            "finetune": {**finetune.model_dump(mode="json"), "optim": finetune.optim.active()},
-            "settings": _labelled(resolved),
-            "data": self._identity(data),
-            "where": _where(resolved, role),
-        }
-        title = f"supervised training on {role} of {name}"
-        return self._stage("finetune", data.name, config, seed, (untrained,), title)
-
-    def _features(self, resolved: Resolved, role: str, seed: int, name: str, pretrain: str, clips: int) -> str:
-        """Features of an encoder, or where there is none of the frame differences themselves."""
-        data, active = resolved.data[role], resolved.settings.active()
-        seen = {
-            "clip": active["clip"],
-            "augment": {"size": active["augment"]["size"]},
-            "backbone": active["backbone"],
-        }
-        config = {"data": self._identity(data), "clips": clips, "settings": seen, "where": _where(resolved, role)}
-        if not pretrain:
-            # no weights and no chance: the same for all seeds
-            return self._stage("energy", data.name, config, 0, (), f"frame differences on {role}")
-        config |= {"upstream": pretrain, "settings": {**seen, "compute": active["compute"]}}
-        seed = self.stages[pretrain].seed  # one given encoder has one for all seeds
-        return self._stage("features", data.name, config, seed, (pretrain,), f"features on {role} of {name}")
-
-    def _linear(self, resolved: Resolved, role: str, seed: int, name: str, pretrain: str) -> str:
-        data, linear, title = resolved.data[role], resolved.linear[role], f"linear probe on {role} of {name}"
-        config: dict[str, Any] = {"linear": _active_linear(linear), "where": _where(resolved, role)}
-        if linear.protocol == "logistic":
-            upstream = self._features(resolved, role, seed, name, pretrain, linear.clips)
-            return self._stage("linear", data.name, {"upstream": upstream, **config}, seed, (upstream,), title)
-        config |= {"upstream": pretrain, "settings": self._trained_by(resolved, pretrain), "data": self._identity(data)}
-        return self._stage("linear", data.name, config, seed, (pretrain,), title)
-
-    def _finetune(self, resolved: Resolved, role: str, seed: int, name: str, pretrain: str) -> str:
-        data, finetune = resolved.data[role], resolved.finetune[role]
-        config = {
-            "upstream": pretrain,
-            "finetune": {**finetune.model_dump(mode="json"), "optim": finetune.optim.active()},
-            "settings": self._trained_by(resolved, pretrain),
-            "data": self._identity(data),
-            "where": _where(resolved, role),
-        }
-        title = f"fine-tuning on {role} of {name}"
-        return self._stage("finetune", data.name, config, seed, (pretrain,), title)
-
-    def _trained_by(self, resolved: Resolved, pretrain: str) -> dict[str, Any]:
-        """Settings of a classifier on an encoder, those of its pre-training among them: a random or given one has none,
-        and rows of other losses share the random one."""
-        trained = self.stages[pretrain].kind == "pretrain"
-        return resolved.settings.active() if trained else _labelled(resolved)
-
-    def _retrieval(self, resolved: Resolved, role: str, seed: int, name: str, pretrain: str) -> str:
-        data = resolved.data[role]
-        upstream = self._features(resolved, role, seed, name, pretrain, resolved.retrieval.clips)
-        config = {
-            "upstream": upstream,
-            "retrieval": resolved.retrieval.model_dump(mode="json"),
-            "where": _where(resolved, role),
-        }
-        title = f"retrieval on {role} of {name}"
-        return self._stage("retrieval", data.name, config, seed, (upstream,), title)
-
-    def _diagnosis(
-        self, kind: Literal["motion", "background", "figures"], resolved: Resolved, seed: int, name: str, pretrain: str
-    ) -> str:
-        """What an encoder attends to, on the videos that play UCF101 (`ablations.diagnoses`)."""
-        data, settings = resolved.data[ROLE], resolved.settings
-        embedded = data.name == "embedded" and not data.embedded.background_class_correlation
-        if kind == "background" and not embedded:
-            raise SpecError(
-                f"{name}: bias/plain, unrelated, swapped and lured swap the backgrounds of embedded videos, which tell "
-                f"nothing before; the role {ROLE} has {data.name}, so leave them out of --metrics"
-            )
-        active, augment = settings.active(), settings.augment.model_dump(mode="json")
-        seen: dict[str, Any] = {
-            "clip": active["clip"],
-            "augment": {"size": augment["size"]},
-            "backbone": active["backbone"],
-            "compute": active["compute"],
-        }
-        config: dict[str, Any] = {"upstream": pretrain, "data": self._identity(data), "where": _where(resolved, ROLE)}
-        if kind == "figures":  # two views of a video are drawn as pre-training draws them
-            seen["augment"] = {name: augment[name] for name in ("size", "scale_min", "scale_max", "flip", "difference")}
-            config["clips"] = resolved.retrieval.clips
-        else:
-            config["clips"] = resolved.linear[ROLE].clips
-        title = {"motion": "clips without motion", "background": "swapped backgrounds", "figures": "figures"}[kind]
-        return self._stage(kind, data.name, {**config, "settings": seen}, seed, (pretrain,), f"{title} of {name}")
-
-    def _stage(
-        self, kind: Kind, words: str, config: dict[str, Any], seed: int, needs: tuple[str, ...], title: str
-    ) -> str:
-        config = {"kind": kind, "version": RESULTS[kind], **config, "seed": seed}
-        uid = f"{kind}-{words}-s{seed}-{self._digest(config)}"
-        if uid not in self.stages:
-            self.stages[uid] = Stage(kind, uid, config, seed, needs, title)
-        return uid
-
-    def _digest(self, config: Mapping[str, Any]) -> str:
-        """12 hexadecimal digits over all of a config but `where`; a file of weights counts by its content."""
-        hashed = {name: value for name, value in config.items() if name != "where"}
-        backbone = hashed.get("settings", {}).get("backbone", {})
-        if backbone.get("weights") is not None:
-            content = self._content(Path(backbone["weights"]))
-            hashed["settings"] = {**hashed["settings"], "backbone": {**backbone, "weights": content}}
-        return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:12]
-
-    def _content(self, path: Path) -> str:
-        if path not in self._digests:
-            try:
-                with path.open("rb") as file:
-                    self._digests[path] = hashlib.file_digest(file, "sha256").hexdigest()
-            except OSError as error:
-                raise SpecError(f"backbone.weights {path}: {error.strerror}; give a file, or null") from None
-        return self._digests[path]
-
-    def _identity(self, data: Data, pretraining: bool = False) -> dict[str, Any]:
-        """What of the data alters a result: the videos, whether short ones stay out, whether clips are cropped in
-        swscale or from whole frames."""
-        key = f"{pretraining} {data.model_dump_json()}"
-        if key not in self._identities:
-            self._identities[key] = {
-                "fingerprint": datasets.fingerprint(data, pretraining),
-                "name": data.name,
-                "decoded": data.decoded,
-                "short": data.short == "skip",
-            }
-        return self._identities[key]
-
-
-def _labelled(resolved: Resolved) -> dict[str, Any]:
-    """The settings that training with labels has to do with."""
-    active = resolved.settings.active()
-    augment = {name: part for name, part in active["augment"].items() if name not in UNLABELLED}
-    return {"clip": active["clip"], "augment": augment, "backbone": active["backbone"], "compute": active["compute"]}
-
-
-def _where(resolved: Resolved, role: str) -> dict[str, Any]:
-    recompute = resolved.settings.compute.recompute
-    return {"role": role, "data": resolved.data[role].model_dump(mode="json"), "recompute": recompute}
-
-
-def _active_linear(linear: Linear) -> dict[str, Any]:
-    """The probe's settings that act: the logistic one has no optimiser to set."""
-    data = {**linear.model_dump(mode="json"), "optim": linear.optim.active()}
-    return {name: data[name] for name in ("protocol", "clips")} if linear.protocol == "logistic" else data

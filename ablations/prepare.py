@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-    from ablations.plan import Plan, Stage
+    from ablations.plan import Plan
+    from ablations.uids import Stage
     from fima.datasets import Data, Dataset
 
 

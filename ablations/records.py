@@ -13,12 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablations.plan import RESULTS
 from ablations.store import replace_file
+from ablations.uids import RESULTS
 
 if TYPE_CHECKING:
-    from ablations.plan import Plan, Stage
+    from ablations.plan import Plan
     from ablations.store import Store
+    from ablations.uids import Stage
 
 FILE = "results.jsonl"
 LEFT = ("predictions", "final")  # of a result: long, or not needed for any report

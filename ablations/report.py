@@ -16,11 +16,11 @@ from ablations.study import COSTS, OPTIONAL
 from ablations.table import NO_PAPER, Cell, Column, Row, Table, mark_best
 
 if TYPE_CHECKING:
-    from ablations.plan import Cell as Source
     from ablations.plan import Plan, PlannedReference, PlannedRow
     from ablations.records import Records
     from ablations.spec import Claim, Study
     from ablations.store import Store
+    from ablations.uids import Cell as Source
     from fima.datasets import Data
 
 KINDS = {"lin": "linear probe, top-1 %", "ft": "fine-tuning, top-1 %"}

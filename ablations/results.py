@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ablations.plan import with_needs
+from ablations.uids import with_needs
 
 if TYPE_CHECKING:
     from ablations.plan import Plan

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import Trial
 
-    from ablations.plan import Plan, Stage
+    from ablations.plan import Plan
     from ablations.profile import Profile
     from ablations.space import Point
     from ablations.sweep import Sweep
+    from ablations.uids import Stage
 
 FAILED = 3  # exit code: the log says why
 
@@ -158,14 +159,14 @@ def _measure(search: Search, study: Study, trial: Trial, point: Point) -> list[f
 
 def measured(sweep: Sweep, plan: Plan, store: Store) -> dict[str, dict[int, float]]:
     """Objective -> seed -> value, from the stages of a trial."""
-    from ablations import plan as planning
     from ablations.sweep import STEP_COSTS
+    from ablations.uids import Cell
 
     row, found = plan.rows[0], {}
     for metric in (objective.metric for objective in sweep.objectives):
         own: dict[int, float] = {}
         for seed, pretrain in row.pretrain.items():
-            cell = planning.Cell(pretrain, metric) if metric in STEP_COSTS else row.cells[metric][seed]
+            cell = Cell(pretrain, metric) if metric in STEP_COSTS else row.cells[metric][seed]
             result = store.result(cell.uid)
             assert result is not None  # the engine says that it is done
             own[seed] = cell.value(result)

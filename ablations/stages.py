@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ablations.plan import Stage
 from ablations.store import Store
+from ablations.uids import Stage
 
 Progress = Callable[[int, int, dict[str, float]], None]
 

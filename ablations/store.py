@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
-    from ablations.plan import Stage
+    from ablations.uids import Stage
 
 DRAFT = re.compile(r"\..+?\.(\d+)(\.tmp)?(-journal|-wal|-shm)?")  # what a process writes before it puts it in place
 FRESH = 60.0  # seconds in which a draft outside of stages may be one of another machine's

@@ -24,12 +24,13 @@ from urllib.parse import urlsplit
 
 from ablations.ledger import Entry, Ledger
 from ablations.mirror import Mirror, git
-from ablations.plan import with_needs
 from ablations.provenance import environment
 from ablations.store import Store
+from ablations.uids import with_needs
 
 if TYPE_CHECKING:
-    from ablations.plan import Plan, Stage
+    from ablations.plan import Plan
+    from ablations.uids import Stage
 
 PAUSE = 30.0  # seconds without another attempt after one failed
 PATIENCE = 30.0  # seconds that the end of a command waits for a slow server

@@ -20,7 +20,7 @@ from ablations.store import Busy, Store
 from fima.datasets import cores
 
 if TYPE_CHECKING:
-    from ablations.plan import Stage
+    from ablations.uids import Stage
 
 BUSY = 75  # exit code: another process runs the stage, or did
 EXPECTED = (ValueError, OSError, FloatingPointError)  # their message is for the user; anything else is our fault

@@ -20,7 +20,7 @@ from ablations.engines.protocol import End, Handle, Message
 from fima.datasets import cores
 
 if TYPE_CHECKING:
-    from ablations.plan import Stage
+    from ablations.uids import Stage
 
 # Loaded once by the fork server, from which each stage starts in milliseconds: what `ablations.stages` takes.
 PRELOAD = [
@@ -33,7 +33,7 @@ PRELOAD = [
     "sklearn.linear_model",
     "ablations.stages",
 ]
-JOB = ["ablations.worker", "ablations.plan"]  # of the Job that every stage's process unpickles
+JOB = ["ablations.worker", "ablations.uids"]  # of the Job that every stage's process unpickles
 FROZEN = "ablations.engines.frozen"
 # Rounds that an idle OpenMP thread waits awake. The default of 300,000 made a step on two cores 4 times slower beside
 # one other busy process; this many made it 2 times slower, and cost 10 % on a quiet machine.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
-    from ablations.plan import Stage
+    from ablations.uids import Stage
     from ablations.worker import Job
 
 Message = tuple[int, int, dict[str, float]]  # step, steps, metrics

@@ -20,7 +20,7 @@ from ablations.engines.protocol import End, Message
 from ablations.store import Store
 
 if TYPE_CHECKING:
-    from ablations.plan import Stage
+    from ablations.uids import Stage
 
 LOOK = 1.0  # seconds between looks at a stage's progress in the store
 # Seconds until a file that another machine wrote is seen here: NFS keeps for up to a minute what it knows of a folder.

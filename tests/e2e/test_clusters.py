@@ -17,8 +17,8 @@ import warm
 
 from ablations import worker
 from ablations.engines import choose, remote, slurm
-from ablations.plan import Stage
 from ablations.store import Store
+from ablations.uids import Stage
 
 STUDY = """
 study: one

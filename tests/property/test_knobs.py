@@ -331,7 +331,7 @@ def test_clips_of_retrieval_act(tmp_path: Path) -> None:
 def test_protocol_of_the_probe_acts(protocol: str, runs: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The suite reads it: one protocol trains through the encoder, the other takes features extracted once."""
     from ablations import stages
-    from ablations.plan import Stage
+    from ablations.uids import Stage
 
     class Store:
         def folder(self, uid: str) -> Path:

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ablations.plan import Stage
 from ablations.store import Store
+from ablations.uids import Stage
 
 
 def fake(stage: Stage, store: Store, workers: int, on_progress: Callable[..., None]) -> dict[str, Any]:

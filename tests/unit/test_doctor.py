@@ -22,8 +22,8 @@ from typer.testing import CliRunner
 from ablations import doctor, health, machine, mirrored, tracking
 from ablations.cli import app
 from ablations.finding import GIB, Finding, named, size
-from ablations.plan import Stage
 from ablations.store import Store
+from ablations.uids import Stage
 from fima import video
 
 # MLflow and its libraries warn while they are imported
@@ -258,7 +258,7 @@ TRACKS = """
 import sys, time
 from pathlib import Path
 from types import SimpleNamespace as Names
-from ablations.plan import Stage
+from ablations.uids import Stage
 from ablations.store import Store
 from ablations.tracking import Tracker
 store = Store(Path(sys.argv[1]))

@@ -23,8 +23,8 @@ from rich.console import Console
 from ablations import cards, engine, worker
 from ablations.display import span
 from ablations.engines import local
-from ablations.plan import Stage
 from ablations.store import Store
+from ablations.uids import Stage
 from fima.datasets import cores
 
 Progress = Callable[[int, int, dict[str, float]], None]

@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 from ablations import bench, estimate, spec
 from ablations import plan as planning
 from ablations.cli import app
-from ablations.plan import Plan, Stage
+from ablations.plan import Plan
 from ablations.store import Store, write_json
+from ablations.uids import Stage
 from fima.datasets import cores, training_videos
 
 SECONDS = {"pretrain": 1000.0, "features": 100.0, "linear": 10.0, "finetune": 200.0, "retrieval": 1.0}

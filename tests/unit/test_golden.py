@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ablations.plan import RESULTS
+from ablations.uids import RESULTS
 from fima import pretrain
 from fima.config import Finetune, Linear, Settings
 from fima.datasets import Data

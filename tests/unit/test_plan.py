@@ -15,6 +15,7 @@ from ablations import plan as planning
 from ablations import spec
 from ablations.dotted import fields
 from ablations.plan import Plan
+from ablations.uids import RESULTS
 from fima import datasets
 from fima.config import Settings
 
@@ -165,7 +166,7 @@ def test_seed_data_and_code_version_are_in_every_uid(monkeypatch: pytest.MonkeyP
     assert not before & set(plan(seeds=[1], metrics=ALL_METRICS).stages)
     assert not before & set(plan("data.embedded.seed=5", metrics=ALL_METRICS).stages)
     assert not before & set(plan("data.decoded=stream", metrics=ALL_METRICS).stages)
-    monkeypatch.setitem(planning.RESULTS, "pretrain", planning.RESULTS["pretrain"] + 1)
+    monkeypatch.setitem(RESULTS, "pretrain", RESULTS["pretrain"] + 1)
     assert not before & set(plan(metrics=ALL_METRICS).stages)  # through the upstream uid
 
 

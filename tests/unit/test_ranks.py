@@ -19,8 +19,8 @@ from torch import nn
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from ablations import cards, engine, engines, notes, phrases, ranks
-from ablations.plan import Stage
 from ablations.store import Store
+from ablations.uids import Stage
 from fima import datasets, distributed, pretrain
 from fima.config import Settings
 from fima.datasets import Data

@@ -15,6 +15,7 @@ from scipy import stats as scipy_stats
 from typer.main import get_command
 
 from ablations import cli, spec, sweep
+from ablations.commands import train
 from fima import pretrain
 from fima.config import Settings
 
@@ -69,7 +70,7 @@ def test_commands_parse(command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [README, cli.run.__doc__ or "", pretrain.__doc__ or ""], ids=["README", "run", "pretrain"]
+    "text", [README, train.run.__doc__ or "", pretrain.__doc__ or ""], ids=["README", "run", "pretrain"]
 )
 def test_batches_can_be_spread_over_the_devices_of_examples(text: str) -> None:
     """By the profile of a command, or without one by the profile that it has then; the library's by its defaults."""

@@ -12,6 +12,7 @@ from ablations import report, spec
 from ablations.plan import Plan
 from ablations.records import FILE, Records
 from ablations.store import Store
+from ablations.uids import RESULTS
 
 
 def planned(seeds: tuple[int, ...] = (0, 1), study: str = "table3d_beta") -> Plan:
@@ -82,7 +83,7 @@ def test_records_of_several_runs_come_together_and_none_is_written_twice(tmp_pat
 def test_records_of_older_code_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, plan = tmp_path / FILE, planned(seeds=(0,))
     kept(path, plan, filled(tmp_path / "runs", plan))
-    monkeypatch.setitem(planning.RESULTS, "linear", 99)
+    monkeypatch.setitem(RESULTS, "linear", 99)
     kept(path, planned(seeds=(0,)), Store(tmp_path / "nothing"))
     kinds = {stage.kind for uid, stage in plan.stages.items() if Records(path).result(uid)}
     assert "linear" not in kinds and "pretrain" in kinds

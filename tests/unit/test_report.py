@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 
 from ablations import code, plots, publish, render, report, verdicts
-from ablations import plan as planning
 from ablations.literature import Line, Literature
 from ablations.results import Results
 from ablations.spec import Claim
 from ablations.table import REDUCED, Cell, Column, Row, Table, mark_best
+from ablations.uids import Cell as Source
 from fima.config import Settings
 
 FILES = ["table.md", "table.tex", "table.csv", "table.json", "plot.png", "plot.pdf"]
@@ -428,7 +428,7 @@ def planned(
                 uid = f"{kind}-{'ucf101' if same_data else role}-{label}-{seed}" if role else pretrain
                 stages.setdefault(uid, SimpleNamespace(uid=uid, needs=(pretrain,), title=f"{kind} of {label}"))
                 days = metric == "gpu_days"
-                cells[metric][seed] = planning.Cell(uid, key, 1 / 86400 if days else 1.0, per_step=days)
+                cells[metric][seed] = Source(uid, key, 1 / 86400 if days else 1.0, per_step=days)
         row = SimpleNamespace(label=label, paper=printed, default=label == labels[-1], set={}, encoder=None)
         pretrains = {seed: f"pretrain-{label}-{seed}" for seed in seeds}
         rows.append(SimpleNamespace(study=study, row=row, resolved=resolved, cells=cells, pretrain=pretrains))
@@ -722,7 +722,7 @@ def test_points_lost_are_resampled_by_video_as_accuracies_are() -> None:
     """A claim on them is not left to the interval over seeds alone."""
     kept = {"normal": [2, 1, 0], "shuffled": [0, 1, 2], "frozen": [1, 1, 0], "of": [2, 2, 2]}
     results: Any = SimpleNamespace(get=lambda _: {"per_video": kept})
-    found = {key: report._hits({0: planning.Cell("a", key)}, results)[0] for key in ("order", "motion", "normal")}
+    found = {key: report._hits({0: Source("a", key)}, results)[0] for key in ("order", "motion", "normal")}
     assert {key: one.right for key, one in found.items()} == {
         "order": (2, 0, -2),
         "motion": (1, 0, 0),

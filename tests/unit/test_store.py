@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from ablations.plan import Stage
 from ablations.store import Busy, Store
+from ablations.uids import Stage
 
 
 def stage(uid: str = "linear-x-s0-0123456789ab") -> Stage:

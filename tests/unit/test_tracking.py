@@ -18,9 +18,9 @@ import warm
 from ablations import mirror as mirroring
 from ablations import tracking
 from ablations.ledger import Ledger
-from ablations.plan import Stage
 from ablations.store import Store
 from ablations.tracking import Tracker
+from ablations.uids import Stage
 
 # MLflow and its libraries warn while they are imported, on whatever thread that happens
 pytestmark = pytest.mark.filterwarnings("ignore")

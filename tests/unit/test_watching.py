@@ -20,8 +20,8 @@ from typer.testing import CliRunner
 
 from ablations import watching
 from ablations.cli import app
-from ablations.plan import Stage
 from ablations.store import Store
+from ablations.uids import Stage
 
 # A stage in another process: it takes steps 5 and 15 of 25 after a resume at 4, then waits to be killed.
 RUNS = """
