@@ -15,6 +15,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pytest
@@ -99,13 +100,15 @@ def measured_peak(precision: str) -> float:
     return small if small < 2 * SIDE**3 / 1e9 / 5 else rate(SIDE, 3)
 
 
-SEEN: list[float] = []  # float32 peaks: of a machine that others use, one moment tells little
+LOOKS: dict[str, list[float]] = {}  # float32 peaks by benchmark: of a machine that others use, one moment tells little
 
 
 @pytest.fixture(autouse=True)
-def _peak(_threads: None) -> None:
-    """Look before each benchmark, which takes a second."""
-    SEEN.append(measured_peak("float32"))
+def _peak(request: pytest.FixtureRequest, _threads: None) -> Iterator[None]:
+    """Look before and after each benchmark, which takes a second."""
+    looks = LOOKS[request.node.nodeid.rpartition("/")[2]] = [measured_peak("float32")]
+    yield
+    looks.append(measured_peak("float32"))
 
 
 @pytest.fixture
@@ -130,34 +133,34 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if not benchmarks:
         return
     threads = config.getoption("--threads")
-    peaks = {precision: measured_peak(precision) for precision in ("float32", "bfloat16")}
-    record = json.loads(RECORD.read_text()) if RECORD.exists() else {"seconds": {}, "peak": peaks}
-    machines = peaks["float32"] / record["peak"]["float32"]  # one look each, at the end
-    seen = [*SEEN, peaks["float32"]]
-    most = {**peaks, "float32": max(seen)}
+    record = json.loads(RECORD.read_text()) if RECORD.exists() else {"threads": threads, "benchmarks": {}}
+    seen = [look for looks in LOOKS.values() for look in looks]
+    most = {"float32": max(seen), "bfloat16": measured_peak("bfloat16")}
     write = terminalreporter.write_line
     write("")
-    write(f"{threads} thread(s); matrix product: " + ", ".join(f"{n} {p:.0f} GFLOP/s" for n, p in peaks.items()))
-    write(f"of peak: share of the matrix product, of float32 the fastest of {len(seen)}: {most['float32']:.0f} GFLOP/s")
-    write("to record: time against record.json, as if both machines had the same float32 matrix product")
+    write(f"{threads} thread(s); matrix product: " + ", ".join(f"{n} {p:.0f} GFLOP/s" for n, p in most.items()))
+    write(f"of peak: share of it; float32 is the fastest of {len(seen)} looks, the slowest {min(seen):.0f}")
+    write("to record: time against record.json, each in matrix products of its moment, looked at before and after")
     write(f"{'':52}{'seconds':>10}{'GFLOP':>9}{'of peak':>9}{'peak GB':>9}{'to record':>11}  further")
-    seconds = {}
+    found = {}
     for one in benchmarks:
         name, extra = one.fullname.rpartition("/")[2], dict(one.extra_info)
-        median = seconds[name] = one.stats.median
+        median, peak = one.stats.median, mean(LOOKS[name])
+        found[name] = {"seconds": median, "peak": peak}
         work = extra.pop("gflop", None)
         share = None if work is None else work / median / most[extra.pop("precision", "float32")]
         held = extra.pop("peak_gb", None)
-        known = record["seconds"].get(name)
+        known = record["benchmarks"].get(name) if threads == record["threads"] else None
+        ratio = None if known is None else median * peak / (known["seconds"] * known["peak"])
         columns = (
             f"{median:10.4f}",
             f"{'' if work is None else f'{work:.3g}':>9}",
             f"{'' if share is None else f'{share:.0%}':>9}",
             f"{'' if held is None else f'{held:.2f}':>9}",
-            f"{'' if known is None or threads != record['threads'] else f'{median * machines / known:.2f}':>11}",
+            f"{'' if ratio is None else f'{ratio:.2f}':>11}",
         )
         further = ", ".join(f"{key} {value:.4g}" for key, value in extra.items() if isinstance(value, int | float))
         write(f"{name.split('::')[-1][:52]:52}{''.join(columns)}  {further}")
     if config.getoption("--record"):
-        RECORD.write_text(json.dumps({"threads": threads, "peak": peaks, "seconds": seconds}, indent=1) + "\n")
+        RECORD.write_text(json.dumps({"threads": threads, "peak": most, "benchmarks": found}, indent=1) + "\n")
         write(f"written: {RECORD}")

@@ -151,13 +151,13 @@ def alone(backbone: str, precision: str, recompute: bool, published: str) -> Non
     """In a process of its own: two steps of all losses; prints the process's peak in GB (Linux)."""
     torch.set_num_threads(1)
     settings = chosen(backbone, "full", compute={"precision": precision, "recompute": recompute})
-    if not published:
-        compute.keep_memory(precision)  # as in stages
-    step = stepper(settings, VIDEOS[backbone])
     if published:
         from published import step as published_step
 
         step = published_step(Path(published), backbone, drawn(settings, VIDEOS[backbone]))
+    else:
+        compute.keep_memory(precision)  # as in stages
+        step = stepper(settings, VIDEOS[backbone])
     for _ in range(2):
         step()
     # Not ru_maxrss: a child's begins with what its parent held.

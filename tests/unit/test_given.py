@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from ablations import bench, cli, costing, picturing, report, running, spec, stages, sweep
+from ablations import bench, costing, picturing, report, running, spec, stages, sweep
 from ablations import plan as planning
+from ablations.commands import look
 from ablations.store import Store
 from ablations.study import Given
 from fima import backbones, pretrain
@@ -153,7 +154,7 @@ def test_what_nobody_trains_here_costs_nothing_here(tmp_path: Path, capsys: pyte
     named = [labels for _, labels in bench.distinct([str(path)], "debug", []).values()]
     assert named == [["mine: VV"], ["mine: VV + VD"]]
     path.write_text("study: only\ntitle: t\nmetrics: [lin/ucf101]\nrows: [{label: one, encoder: mine_0.pt}]\n")
-    cli.bench([str(path)], "debug", store=tmp_path / "runs")
+    look.bench([str(path)], "debug", store=tmp_path / "runs")
     assert capsys.readouterr().out == "no row is pre-trained here: their encoders are given\n"
 
 
