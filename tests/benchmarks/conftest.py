@@ -4,7 +4,7 @@ make bench                                          all: 15 minutes, without AVX
                                                     ARGS='...' takes the options below
 pytest tests/benchmarks -k step --threads 2         some, on two cores
 pytest tests/benchmarks --published DIR             the authors' step beside ours (DIR: a clone of their repository)
-pytest tests/benchmarks --record                    write record.json anew: only on a quiet machine
+pytest tests/benchmarks --record                    put what was run into record.json: only on a quiet machine
 pytest tests/benchmarks --slow-bfloat16             bfloat16 also without instructions for it: minutes a step
 """
 
@@ -28,7 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("fima-ablate benchmarks")
     group.addoption("--threads", type=int, default=1, help="threads of PyTorch (1)")
     group.addoption("--published", type=Path, help="a clone of the authors' code, to measure beside ours")
-    group.addoption("--record", action="store_true", help="write record.json from this run")
+    group.addoption("--record", action="store_true", help="put this run into record.json")
     group.addoption("--slow-bfloat16", action="store_true", help="bfloat16 steps also without instructions for it")
 
 
@@ -162,5 +162,6 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         further = ", ".join(f"{key} {value:.4g}" for key, value in extra.items() if isinstance(value, int | float))
         write(f"{name.split('::')[-1][:52]:52}{''.join(columns)}  {further}")
     if config.getoption("--record"):
-        RECORD.write_text(json.dumps({"threads": threads, "peak": most, "benchmarks": found}, indent=1) + "\n")
+        kept = record["benchmarks"] if threads == record["threads"] else {}
+        RECORD.write_text(json.dumps({"threads": threads, "benchmarks": kept | found}, indent=1) + "\n")
         write(f"written: {RECORD}")
