@@ -100,12 +100,17 @@ def devices(planned: Plan, count: int) -> None:
         ValueError: a batch, or its groups of pixel negatives, do not divide over them.
     """
     from fima import pretrain
+    from fima.config import Settings
 
-    for row in planned.rows:
+    asked = [(f"{row.study.study}, row {row.row.label}", row.resolved.settings) for row in planned.rows]
+    for reference in planned.references:  # with the motion of other videos
+        stages = [planned.stages[uid] for uid in reference.pretrain.values()]
+        asked += [(stage.title, Settings.model_validate(stage.config["settings"])) for stage in stages[:1]]
+    for name, settings in asked:
         try:
-            pretrain.check_devices(row.resolved.settings, count)
+            pretrain.check_devices(settings, count)
         except ValueError as error:
-            raise ValueError(f"--devices-per-run {count}: {row.study.study}, row {row.row.label}: {error}") from None
+            raise ValueError(f"--devices-per-run {count}: {name}: {error}") from None
 
 
 def render(planned: Plan, console: Console) -> None:

@@ -66,7 +66,10 @@ def resolve(study: Study, row: Row, profile: Profile, overrides: Sequence[str] =
         layer[name] = replace(node, value=changed, text=str(changed))
         if name not in over.settings:
             scaled.append(Scaled(name, value, changed))
-    settings = validated(Settings, defaults_of(Settings), {**layer, **over.settings})
+    layer |= over.settings
+    if (weights := layer.get("backbone.weights")) is not None and isinstance(weights.value, str):
+        layer["backbone.weights"] = replace(weights, value=str(Path(weights.value).expanduser().absolute()))
+    settings = validated(Settings, defaults_of(Settings), layer)
     linear, finetune, retrieval = protocols(profile, over.evaluation)
     return Resolved(settings, _data(profile, over.data), linear, finetune, retrieval, tuple(scaled))
 

@@ -489,6 +489,3 @@ def agreement(metric: str, paper: Mapping[str, float], rows: Mapping[str, Values
     if low == high:
         return Agreement(metric, len(labels), n, tau)  # no resample alters it: no interval, and no certainty either
     return Agreement(metric, len(labels), n, tau, low, high)
-
-
-# --- verdicts

@@ -33,6 +33,7 @@ STUDIES = Path(__file__).resolve().parents[1] / "studies"
 ROLES = ("pretrain", "ucf101", "hmdb51", "diving48")  # who pre-trains; what plays the paper's data sets
 TESTED = ROLES[1:]
 OPTIONAL = ("diving48",)  # a profile may do without: only Table 5 asks for it
+LARGEST_SEED = 2**32 - 1  # that numpy and scikit-learn take
 COSTS = ("parameters", "gpu_days")  # measured whatever the profile measures: they come with pre-training
 METRICS = tuple(f"{what}/{role}" for what in ("lin", "ft", "R1", "R5", "R10", "R20") for role in TESTED) + COSTS
 METRICS += tuple(DIAGNOSES)  # measured whatever the profile measures: a study asks for them
@@ -442,10 +443,11 @@ def seeds_of(node: Node) -> tuple[int, ...]:
     if (
         not isinstance(seeds, list)
         or not seeds
-        or any(not isinstance(seed, int) or isinstance(seed, bool) or seed < 0 for seed in seeds)
+        or any(not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= LARGEST_SEED for seed in seeds)
         or len(set(seeds)) < len(seeds)
     ):
         raise SpecError(
-            f"{node.where}: seeds must be different whole numbers from 0 up, such as [0, 1], got {node.shown()}"
+            f"{node.where}: seeds must be different whole numbers from 0 to {LARGEST_SEED}, such as [0, 1], got "
+            f"{node.shown()}"
         )
     return tuple(seeds)

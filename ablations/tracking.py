@@ -18,6 +18,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -190,6 +191,21 @@ def invocations(plan: Plan, command: str | None = None) -> dict[str, Entry]:
             "files": {},
         }
     return found
+
+
+def begun(plan: Plan, store: Store) -> Plan:
+    """The part of a plan whose studies have a stage in the store."""
+    there = set(store.uids())
+    studies = {row.study.study for row in plan.rows if there & {uid for uids in row.stages.values() for uid in uids}}
+    rows = tuple(row for row in plan.rows if row.study.study in studies)
+    beside = tuple(reference for reference in plan.references if reference.study.study in studies)
+    return replace(plan, rows=rows, references=beside)
+
+
+def unmirrored(store: Store) -> int:
+    """How many finished stages no invocation has that there is to mirror."""
+    known = {uid for entry in Ledger(store.root / "mlflow.json").invocations.values() for uid in entry["stages"]}
+    return sum(store.status(uid).state == "done" for uid in store.uids() if uid not in known)
 
 
 def reason(error: Exception) -> str:

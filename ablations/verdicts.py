@@ -295,15 +295,20 @@ def equal(
     )
     verdicts: list[Verdict] = []
     pairs = list(itertools.combinations(labels, 2))
+    corrected = 1 - (1 - level) / max(1, len(pairs))
+    if len(pairs) > 1:
+        rule += f", which contradicts it only by intervals at {100 * corrected:.4g} % (Bonferroni)"
     for pair in pairs:
         first, second = (rows.get(label, {}) for label in pair)
         seeds = sorted(first.keys() & second.keys())
-        boot = hierarchical(shared_hits(hits, pair[0], seeds), shared_hits(hits, pair[1], seeds), level)
+        both = shared_hits(hits, pair[0], seeds), shared_hits(hits, pair[1], seeds)
+        boot, strict_boot = hierarchical(*both, level), hierarchical(*both, corrected)
         differences = paired_differences(first, second)
-        gap = interval(differences, level)
+        gap, strict = interval(differences, level), interval(differences, corrected)
         verdicts.append(
             _within(
-                says, metric, "equal", pair, gap, 0.0, margin, rule, digits, True, level, differences, boot, len(pairs)
+                says, metric, "equal", pair, gap, 0.0, margin, rule, digits, True, level, differences, boot,
+                len(pairs), (strict, strict_boot),
             )
         )  # fmt: skip
     order = ("contradicted", "undecided", "supported")
@@ -359,6 +364,7 @@ def _within(
     spread: Sequence[float],
     boot: tuple[float, float] | None,
     pairs: int = 1,
+    strict: tuple[Gap, tuple[float, float] | None] | None = None,
 ) -> Verdict:
     """A claim that a measured gap lies within `margin` of `centre`.
 
@@ -367,6 +373,7 @@ def _within(
         spread: differences behind the gap, or logarithms of the ratios.
         boot: interval over seeds and test videos.
         pairs: of which all must lie within it.
+        strict: intervals that contradict, corrected for the number of pairs; None: the same.
     """
     what = f"“{labels[0]}” against “{labels[1]}”: {_shown(gap, digits, signed, level)}"
     asked = f"within ±{margin:g} of {centre:g}"
@@ -385,6 +392,17 @@ def _within(
         return "contradicted" if high < centre - margin or low > centre + margin else "undecided"
 
     state = decided(gap.low, gap.high)
+    corrected = 1 - (1 - level) / pairs
+    reason = f"the interval is not wholly inside or outside ±{margin:g} of {centre:g}"
+    judging = boot  # the bootstrap interval that must not withhold it
+    if state == "contradicted" and strict is not None:
+        wide, judging = strict
+        if wide.low is not None and wide.high is not None and decided(wide.low, wide.high) != state:
+            state = "undecided"
+            reason = (
+                f"the interval lies nowhere {asked}, but that at {100 * corrected:.4g} %, which {pairs} comparisons "
+                "ask for (Bonferroni), reaches it"
+            )
     more: int | None = None
     repeat: int | None = None
     untold: Untold | None = None
@@ -392,9 +410,9 @@ def _within(
     if not signed:
         lower, upper = math.log(lower) if lower > 0 else -math.inf, math.log(upper)
     edge = min((lower, upper), key=lambda side: abs(statistics.fmean(spread) - side))  # more seeds clear it last
-    if boot is not None and state not in ("undecided", decided(*boot)):
+    if judging is not None and state not in ("undecided", decided(*judging)):
         state, untold = "undecided", "bootstrap"
-        words = f"undecided: {_withheld(*boot, digits)}; {what}"
+        words = f"undecided: {_withheld(*judging, digits)}; {what}"
     elif state != "undecided" and gap.n < LEAST:
         state, more = "undecided", LEAST - gap.n
         words = f"undecided: {what}{_too_few(gap.n)}"
@@ -402,16 +420,16 @@ def _within(
         reason = {
             "supported": f"the interval lies {asked}",
             "contradicted": f"the interval lies nowhere {asked}",
-            "undecided": f"the interval is not wholly inside or outside ±{margin:g} of {centre:g}",
-        }[state]
+        }.get(state, reason)
         words = f"{state}: {what}; {reason}"
         if state != "undecided":
             edges = [lower, upper] if state == "supported" else [edge]
             together = pairs * len(edges) if state == "supported" else 1
-            repeat = max(repeated(spread, level, bound, together=together) for bound in edges)
+            certain = level if state == "supported" else corrected
+            repeat = max(repeated(spread, certain, bound, together=together) for bound in edges)
             words += _repeats(repeat)
         elif abs(gap.value - centre) != margin:
-            more = needed(spread, level, edge)
+            more = needed(spread, level if inside else corrected, edge)
             untold = "beyond" if more is None else None
             words += _more_seeds(more, "it", boot, inside)
     tested = spread if signed else ()  # a ratio is not asked to differ from 1

@@ -90,7 +90,7 @@ class Shared:
 
     def _room(self, where: Path, needed: int) -> bool:
         """Whether so many bytes fit, after those went that are long unused."""
-        if self._written > LOOK:
+        if self._written > LOOK or self._taken + needed > self.bound:
             files = _files(where)
             self._taken, self._written = sum(size for _, size, _ in files), 0
             unused = [file for file in files if time.time() - file[0] > UNUSED_SECONDS]

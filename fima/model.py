@@ -56,7 +56,13 @@ def swap(both: Tensor) -> Tensor:
 
 
 def _of_next_video(both: Tensor | None) -> Tensor | None:
-    """Keys [2B, ...] of the source and target views, each video's replaced by the next one's."""
+    """Keys [2B, ...] of the source and target views, each video's replaced by the next one's.
+
+    Raises:
+        ValueError: there is no other video.
+    """
+    if both is not None and len(both) < 4:
+        raise ValueError("contrast.shuffled takes the motion of another video of the batch, got a batch of one video")
     return None if both is None else torch.cat([half.roll(1, 0) for half in both.chunk(2)])
 
 

@@ -193,11 +193,17 @@ def check_devices(settings: Settings, world: int) -> None:
     """A batch must divide over the devices, and groups of pixel negatives must be what they are on one.
 
     Raises:
-        ValueError: it does not, or a device's share of the batch cannot be cut into whole groups.
+        ValueError: it does not, a device's share of the batch cannot be cut into whole groups, or it is one video where
+            another one's motion is asked for.
     """
     if settings.optim.batch % world:
         raise ValueError(f"optim.batch must be a multiple of the {world} devices, got {settings.optim.batch}")
     group, share = settings.pixel.group, settings.optim.batch // world
+    if settings.contrast.shuffled and share < 2:
+        raise ValueError(
+            f"contrast.shuffled takes the motion of another video of the batch, and optim.batch {settings.optim.batch} "
+            f"is one video for each of {world} device{'s' * (world > 1)}; take a larger optim.batch"
+        )
     if world > 1 and settings.uses("pix") and settings.pixel.negatives != "video" and share % group:
         fits = [n for n in range(1, settings.optim.batch + 1) if settings.optim.batch % (n * group) == 0]
         raise ValueError(

@@ -84,12 +84,11 @@ def bench(
     device and number of threads. Without a STUDY: all of them.
     """
     from ablations import bench as benching
-    from ablations import engines, prepare
+    from ablations import engines, prepare, spec
     from ablations.store import Store
 
     prepare.writable("--store", store)
-    names = [word for word in words or [] if "=" not in word]
-    overrides = [word for word in words or [] if "=" in word]
+    names, overrides = spec.told_apart(words or [])
     say = (lambda line: None) if as_json else typer.echo
     jobs = jobs or engines.side_by_side()
     found = benching.measure(names, profile, overrides, Store(store.resolve()), steps, jobs, again, say)

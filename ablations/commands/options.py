@@ -95,15 +95,19 @@ def planned_by(
 
 
 def _seeds(text: str | None) -> list[int] | None:
+    from ablations.study import LARGEST_SEED
+
     if text is None:
         return None
     try:
         found = sorted({int(part) for part in text.split(",")})
-        if found[0] < 0:
+        if found[0] < 0 or found[-1] > LARGEST_SEED:
             raise ValueError
         return found
     except ValueError:
-        raise ValueError(f"--seeds takes whole numbers from 0 up with commas, such as 0,1,2; got {text}") from None
+        raise ValueError(
+            f"--seeds takes whole numbers from 0 to {LARGEST_SEED} with commas, such as 0,1,2; got {text}"
+        ) from None
 
 
 def command_line() -> str:

@@ -134,22 +134,32 @@ def sync(
 ) -> None:
     """Copy into MLflow what a dead server missed. The store is the truth; nothing is logged twice.
 
-    Without a STUDY: all of them.
+    What was run with --no-mlflow is copied where its STUDY and --profile are named.
     """
-    planned = planned_by(words, profile, data_root, seeds, metrics)
-    from ablations import publish
+    from ablations import publish, spec, tracking
     from ablations.store import Store
-    from ablations.tracking import Tracker
 
     truth = Store(store.resolve())
     if not truth.uids():
         typer.echo(f"{store}: no stages yet, so there is nothing to copy")
         return
-    tracker = Tracker(truth, planned, command=command_line())
-    whole = tracker.close() and tracker.attach(publish.files(planned, reports))
+    planned = None
+    if spec.told_apart(words or [])[0]:
+        planned = tracking.begun(planned_by(words, profile, data_root, seeds, metrics), truth)
+        if not planned.rows:
+            raise ValueError(f"{store} has no stage of these in profile {profile}; name the one that they ran with")
+    elif words:
+        raise ValueError(f"name the study that {words[0]} belongs to")
+    tracker = tracking.Tracker(truth, planned, command=command_line())
+    whole = tracker.close() and (planned is None or tracker.attach(publish.files(planned, reports)))
     if not whole:
         raise typer.Exit(FAILED)
-    typer.echo(f"MLflow has what {store} holds")
+    left = tracking.unmirrored(truth)
+    several = "s" * (left != 1)
+    typer.echo(
+        f"MLflow has what {store} holds"
+        + (f", but {left} stage{several} run with --no-mlflow: name STUDY and --profile" if left else "")
+    )
 
 
 def ui(

@@ -134,7 +134,9 @@ def run(
     Exit code: 0 all done; 1 some stage failed, the others ran (not with
     --fail-fast) and the table shows what there is; 2 bad input.
     """
-    if not words or all("=" in word for word in words):
+    from ablations import spec
+
+    if not spec.told_apart(words or [])[0]:
         raise ValueError("name a study, such as studies/table3d_beta.yaml, or `all`; `fima-ablate list` shows them")
     from rich.console import Console
 

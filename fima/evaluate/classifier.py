@@ -125,6 +125,7 @@ def run(
     optimizer = loop.build_optimizer(optim, trained, scaled=scaler.is_enabled())
     journal = loop.Journal(folder, every, checkpoint_seconds, on_progress)
     seen = {name: part for name, part in settings.active().items() if name in SEEN}
+    seen["backbone"] = {**seen["backbone"], "weights": None}  # those that pre-training began with: `encoder` tells more
     how = {name: getattr(recipe, name) for name in ("clips", "dropout", "normalise", "frozen", "augmented")}
     made = loop.made_of({**seen, **how, "encoder": encoder}, optim, seed, fingerprint(data))
     start, spent = 0, 0.0

@@ -141,7 +141,8 @@ def extract(
     journal = loop.Journal(folder, 1, checkpoint_seconds)
     active = settings.active()
     made = {
-        **{name: active[name] for name in ("clip", "backbone", "compute")},
+        **{name: active[name] for name in ("clip", "compute")},
+        "backbone": {**active["backbone"], "weights": None},  # those that pre-training began with
         "augment": {name: active["augment"].get(name) for name in ("size", "difference")},
         "clips": count,
         "data": fingerprint(data),

@@ -234,7 +234,8 @@ def test_the_papers_profile_on_a_partial_copy_of_ucf101_alone(clips: Path, tmp_p
         (["run", "table3d_beta", "foreground.beta=1.4"], "foreground.beta"),
         (["run", "table3d_beta", "--profile", "ucf101-i3d"], "--data-root"),
         (["run", "table3d_beta", "--seeds", "a"], "--seeds"),
-        (["run", "table3d_beta", "--seeds=-1"], "--seeds takes whole numbers from 0 up"),
+        (["run", "table3d_beta", "--seeds=-1"], "--seeds takes whole numbers from 0 to 4294967295"),
+        (["run", "table3d_beta", "--seeds", "0,4294967296"], "--seeds takes whole numbers from 0 to 4294967295"),
         (["run", "table3d_beta", "--store", "/proc/none"], "--store /proc/none: "),
         (["run", "table3d_beta", "--reports", "/dev/null"], "--reports /dev/null: "),
         (

@@ -92,6 +92,19 @@ def test_the_bound_holds_and_what_is_long_unused_makes_room(tmp_path: Path, cach
     assert [shared.recall(path, SHAPE) is not None for path in paths] == [False, True, True, False]
 
 
+def test_what_is_long_unused_makes_room_for_each_that_follows(tmp_path: Path, cache: Path) -> None:
+    """Each is smaller than what is written between two looks."""
+    paths = [filmed(tmp_path / f"{name}.mp4", name) for name in range(6)]
+    before = decoded.Shared(3 * SIZE)
+    assert all(before.keep(path, frames(n)) is not None for n, path in enumerate(paths[:3]))
+    long_ago = time.time() - decoded.UNUSED_SECONDS - 60
+    for file in cache.iterdir():
+        os.utime(file, (long_ago, long_ago))
+    shared = decoded.Shared(3 * SIZE)
+    assert all(shared.keep(path, frames(n)) is not None for n, path in enumerate(paths[3:]))
+    assert len(list(cache.iterdir())) == 3
+
+
 def test_a_disk_is_not_filled(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = filmed(tmp_path / "a.mp4")
     left = SimpleNamespace(free=decoded.RESERVE + SIZE - 1)

@@ -153,6 +153,7 @@ def test_what_nobody_trains_here_costs_nothing_here(tmp_path: Path, capsys: pyte
     assert [entry["label"] for entry in costing.rows([str(path)], "debug", [])] == ["VV", "VV + VD"]
     named = [labels for _, labels in bench.distinct([str(path)], "debug", []).values()]
     assert named == [["mine: VV"], ["mine: VV + VD"]]
+    path = tmp_path / "by=encoder.yaml"
     path.write_text("study: only\ntitle: t\nmetrics: [lin/ucf101]\nrows: [{label: one, encoder: mine_0.pt}]\n")
     look.bench([str(path)], "debug", store=tmp_path / "runs")
     assert capsys.readouterr().out == "no row is pre-trained here: their encoders are given\n"

@@ -19,7 +19,7 @@ import torch
 import warm
 import yaml
 
-from fima import datasets, pretrain, video, views
+from fima import datasets, loop, pretrain, video, views
 from fima.config import Clip, Settings
 from fima.datasets import Data
 from fima.figures import stage
@@ -159,6 +159,28 @@ def test_devices_must_hold_whole_groups_of_negatives(world: int, fits: bool) -> 
     with pytest.raises(ValueError, match=r"no multiple of pixel\.group 8; take 1 or 3 devices"):
         pretrain.check_devices(settings, world)
     pretrain.check_devices(Settings(losses=("vv", "vd")), world)
+
+
+def test_the_motion_of_another_video_needs_one_on_each_device() -> None:
+    settings = Settings.model_validate({"losses": ["vv", "fra"], "contrast": {"shuffled": True}, "optim": {"batch": 8}})
+    pretrain.check_devices(settings, 4)
+    with pytest.raises(ValueError, match=r"optim\.batch 8 is one video for each of 8 devices; take a larger"):
+        pretrain.check_devices(settings, 8)
+
+
+def test_a_moved_file_of_weights_is_the_same(tmp_path: Path) -> None:
+    """What a checkpoint is made of tells weights by their content."""
+    first, other = tmp_path / "a.pt", tmp_path / "elsewhere.pt"
+    first.write_bytes(b"weights")
+    other.write_bytes(b"weights")
+
+    def made(path: Path | None) -> dict[str, Any]:
+        settings = Settings.model_validate({"losses": ["vv"], "backbone": {"name": "small", "weights": path}})
+        return loop.made_of(settings.active(), settings.optim, 0, "data")
+
+    assert made(first) == made(other) != made(None)
+    other.write_bytes(b"others")
+    assert made(first) != made(other)
 
 
 def with_few_files() -> None:

@@ -95,6 +95,7 @@ def test_a_study_is_read(tmp_path: Path) -> None:
         ("lin/ucf101: 70.1", "lin/ucf101: good", 6, ["paper.lin/ucf101 must be a number, got good"]),
         ("title: My study", "titel: My study", 2, ["titel is not a key of a study", "Did you mean title?"]),
         ("title: My study", "title: My study\nseeds: [0, 0]", 3, ["seeds must be different whole numbers", "[0, 0]"]),
+        ("title: My study", "title: My study\nseeds: [4294967296]", 3, ["from 0 to 4294967295", "[4294967296]"]),
         ("title: My study", "title: My study\ntitle: Again", 3, ["title is given twice, first in line 2"]),
         ("title: My study", "title: [a", 3, []),
         ("title: My study", "title: !!python/object:os.system x", 2, ["is no plain value"]),

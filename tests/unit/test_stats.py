@@ -126,6 +126,13 @@ def test_equal_inside_outside_and_wide() -> None:
     assert wide.state == "undecided"
     assert "not wholly inside or outside ±1 of 0" in wide.words
     assert verdicts.equal("same", "m", ("a", "near", "far"), rows).state == "contradicted"
+    # one of three pairs contradicts by an interval at 98.33 %: 2.5 ± 1.24 does, but not 2.5 ± 2.17
+    rows["off"] = seeds(52, 53.5, 55)
+    assert verdicts.equal("same", "m", ("a", "off"), rows).state == "contradicted"
+    corrected = verdicts.equal("same", "m", ("a", "near", "off"), rows)
+    assert corrected.state == "undecided"
+    assert "but that at 98.33 %, which 3 comparisons ask for (Bonferroni), reaches it" in corrected.words
+    assert "98.33 % (Bonferroni)" in corrected.rule
     assert verdicts.equal("same", "m", ("a", "near"), {"a": seeds(1), "near": seeds(1.5)}).words == (
         "one seed: size agrees (within ±1 of 0), undecided; “a” against “near”: gap −0.5, n = 1"
     )

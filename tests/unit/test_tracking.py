@@ -16,7 +16,8 @@ import pytest
 import warm
 
 from ablations import mirror as mirroring
-from ablations import tracking
+from ablations import plan as planning
+from ablations import spec, tracking
 from ablations.ledger import Ledger
 from ablations.store import Store
 from ablations.tracking import Tracker
@@ -415,3 +416,21 @@ def test_two_commands_may_be_the_first_to_open_a_database_of_a_server(postgres: 
         mirroring.Mirror(Store(tmp_path), postgres.replace("/postgres", "/none"))
     assert time.monotonic() - began < 10
     assert tracking.reason(error.value).endswith('"none" does not exist')
+
+
+# --- fima-ablate sync
+
+
+def test_sync_copies_what_was_begun_and_says_what_is_left(store: Store) -> None:
+    """Without a STUDY that is what earlier commands noted: no run for a study that never ran."""
+    studies = [spec.load_study(name) for name in ("table9_frame_loss", "table3d_beta")]
+    both = planning.build(studies, spec.load_profile("debug"), (), (0,), ["parameters"])
+    own = next(uid for row in both.rows if row.row.label == "MSE" for uid in row.pretrain.values())
+    finish(store, own)
+    begun = tracking.begun(both, store)
+    assert {row.study.study for row in begun.rows} == {"table9_frame_loss"}
+    assert mirror(store, None) == []
+    assert tracking.unmirrored(store) == 1
+    assert mirror(store, begun) == []
+    assert tracking.unmirrored(store) == 0
+    assert {run.data.tags["study"] for run in Held(store).runs} == {"table9_frame_loss"}
