@@ -158,7 +158,7 @@ def sync(
     several = "s" * (left != 1)
     typer.echo(
         f"MLflow has what {store} holds"
-        + (f", but {left} stage{several} run with --no-mlflow: name STUDY and --profile" if left else "")
+        + (f", but not {left} stage{several} of runs with --no-mlflow: name their STUDY and --profile" if left else "")
     )
 
 
