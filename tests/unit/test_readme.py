@@ -118,11 +118,11 @@ def test_what_fewer_seeds_would_have_decided_is_of_the_committed_tables() -> Non
             found[profile, size] = round(100 * for_it / every)
         for better, worse in (("VV + Pix", "VV"), ("VV + Pix", "VV + VD"), ("VV + Fra", "VV")):
             every, for_it, against = shares(profile, "table1_losses", "lin/ucf101", better, worse, 5)
-            assert round(100 * for_it / every) >= 89 and against == 0
-    assert list(found.values()) == [44, 97, 13, 40]
+            assert round(100 * for_it / every) >= 84 and against == 0
+    assert list(found.values()) == [44, 97, 15, 33]
     words = " ".join((ROOT / "reports/README.md").read_text(encoding="utf-8").split())
     assert (
-        "44 % of all fives of these seeds support it and 97 % of all eights, on stationary videos 13 and 40 %" in words
+        "44 % of all fives of these seeds support it and 97 % of all eights, on stationary videos 15 and 33 %" in words
     )
     assert shares("mini", "table5_diving48", "ft/diving48", "FIMA", "FAME", 7) == (8, 3, 0)
     assert "of the eight choices of seven of its seeds three support it" in words
