@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from ablations.stats import ENUMERATED, MOST, Comparison
+from ablations.stats import MOST, SIGNED, Comparison
 from ablations.table import Cell, Column, Row, Table
 from ablations.verdicts import REPEAT_RULE, Verdict
 
@@ -248,13 +248,12 @@ def comparison(found: Comparison, places: int) -> list[str]:
 
 
 def floor_of_sign_flips(comparisons: Sequence[Comparison]) -> str:
-    """What the sign-flip test can say at most; empty with fewer than two seeds."""
-    counts = sorted({found.n for found in comparisons if found.n >= 2})
+    """What the sign-flip test can say at most; empty where no comparison has one."""
+    counts = sorted({found.n for found in comparisons if 2 <= found.n <= SIGNED})
     if not counts:
         return ""
     floors = " or ".join(f"{Decimal(f'{2 / 2**n:.2g}'):f} (n = {n})" for n in counts)
-    drawn = f"; from {ENUMERATED + 1} seeds on, signs are drawn at random" if counts[-1] > ENUMERATED else ""
-    return f"The sign-flip test is exact: with n seeds its p cannot go below 2/2ⁿ, here {floors}{drawn}."
+    return f"The sign-flip test is exact: with n seeds its p cannot go below 2/2ⁿ, here {floors}."
 
 
 def differs(table: Table, label: str, metric: str) -> bool:

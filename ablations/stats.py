@@ -25,8 +25,7 @@ ROUNDING = 1e-12  # of the mean: a spread below it is none
 POWER = 0.8  # chance of being found that makes a true difference "detectable"
 DRAWS = 4000  # of a bootstrap
 BOOTSTRAP_SEED = 20240  # of everything drawn here, so that the same numbers always give the same report
-ENUMERATED = 40  # most seeds whose 2^n sign vectors all count: as 2^(n/2) sums of one half of them beside the other's
-FLIPS = 100_000  # sign vectors drawn where there are more
+SIGNED = 40  # most seeds of a sign-flip test, which takes 2^(n/2) sums twice
 MOST = 1000  # further seeds beyond which their number is not told
 
 Values = Mapping[int, float]  # seed -> value
@@ -204,23 +203,20 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def sign_flip(differences: Sequence[float]) -> float | None:
-    """Two-sided p of the mean under random signs; None with n < 2.
+    """Exact two-sided p of the mean under random signs; None with n < 2 or n > SIGNED.
 
-    Exact up to 40 differences; above, (b + 1) / (m + 1) over m = 100,000 drawn sign vectors, b of them as extreme.
+    Sums of the first half under all its signs are held against those of the second, which are sorted.
     """
     import numpy as np
 
     n = len(differences)
-    if n < 2:
+    if not 2 <= n <= SIGNED:
         return None
     # sums that are equal on paper may differ by rounding
     least = abs(math.fsum(differences)) - 1e-12 * math.fsum(map(abs, differences))
     if least <= 0:
         return 1.0
     values = np.asarray(differences, float)
-    if n > ENUMERATED:
-        bits = np.random.default_rng(BOOTSTRAP_SEED).integers(0, 2, (FLIPS, n), dtype=np.int8)
-        return (int((np.abs((1.0 - 2.0 * bits) @ values) >= least).sum()) + 1) / (FLIPS + 1)
     first, second = _signed_sums(values[: n // 2]), np.sort(_signed_sums(values[n // 2 :]))
     above = len(second) - np.searchsorted(second, least - first)
     return 2 * int(above.sum()) / 2**n  # with all signs turned a sum as far above 0 is one as far below

@@ -134,16 +134,11 @@ def made_of(settings: State, optim: Optim, seed: int, data: str) -> State:
     """What a run is made of, as plain JSON data: a checkpoint holds it under "made".
 
     Args:
-        settings: those that act, but for the optimiser's; a file of weights is told by its content.
+        settings: those that act, but for the optimiser's.
         optim: with a constant rate its length is no part: such a run may be made longer.
         data: fingerprint of the videos.
     """
     length = ("steps", "epochs") if optim.schedule == "constant" else ()
-    backbone = settings.get("backbone", {})
-    if backbone.get("weights") is not None:  # by its content: it may be moved
-        with Path(backbone["weights"]).open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()[:12]
-        settings = {**settings, "backbone": {**backbone, "weights": content}}
     return {
         **settings,
         "optim": {name: value for name, value in optim.active().items() if name not in length},

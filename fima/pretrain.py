@@ -67,7 +67,10 @@ def run(
     steps = loop.total_steps(optim, len(records))
     model = FIMA(settings)
     compute.placed(model, settings.compute, device)
-    made = loop.made_of(settings.active(), optim, seed, fingerprint(data, pretraining=True))
+    active = settings.active()
+    if settings.backbone.weights is not None:  # told by what it holds: the file may be moved
+        active["backbone"] = {**active["backbone"], "weights": loop.digest_of(model.query.backbone)}
+    made = loop.made_of(active, optim, seed, fingerprint(data, pretraining=True))
     trained = list(model.trained())
     scaler = torch.amp.GradScaler(device.type, enabled=settings.compute.precision == "float16")
     optimizer = loop.build_optimizer(optim, trained, scaled=scaler.is_enabled())

@@ -19,8 +19,8 @@ import torch
 import warm
 import yaml
 
-from fima import datasets, loop, pretrain, video, views
-from fima.config import Clip, Settings
+from fima import backbones, datasets, pretrain, video, views
+from fima.config import Backbone, Clip, Settings
 from fima.datasets import Data
 from fima.figures import stage
 
@@ -168,21 +168,6 @@ def test_the_motion_of_another_video_needs_one_on_each_device() -> None:
         pretrain.check_devices(settings, 8)
 
 
-def test_a_moved_file_of_weights_is_the_same(tmp_path: Path) -> None:
-    """What a checkpoint is made of tells weights by their content."""
-    first, other = tmp_path / "a.pt", tmp_path / "elsewhere.pt"
-    first.write_bytes(b"weights")
-    other.write_bytes(b"weights")
-
-    def made(path: Path | None) -> dict[str, Any]:
-        settings = Settings.model_validate({"losses": ["vv"], "backbone": {"name": "small", "weights": path}})
-        return loop.made_of(settings.active(), settings.optim, 0, "data")
-
-    assert made(first) == made(other) != made(None)
-    other.write_bytes(b"others")
-    assert made(first) != made(other)
-
-
 def with_few_files() -> None:
     """What the next test starts."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (96, 96))
@@ -306,6 +291,25 @@ def test_kill_9_in_the_middle_of_a_run_changes_no_bit(tmp_path: Path) -> None:
     one, other = state(tmp_path / "whole"), state(tmp_path / "cut")
     assert equal(one["model"], other["model"]) and equal(one["optimizer"], other["optimizer"])
     assert stage.load(tmp_path / "whole").label == "VV + VD + Pix + Fra"  # it can be drawn
+
+
+def test_a_moved_file_of_weights_is_the_same(tmp_path: Path) -> None:
+    """A run that began from it goes on; from a file of other weights it does not."""
+    encoder = backbones.build(Backbone(name="small"))
+    torch.save(encoder.state_dict(), tmp_path / "a.pt")
+    torch.save(encoder.state_dict(), tmp_path / "moved.pt")
+    torch.save(backbones.build(Backbone(name="small")).state_dict(), tmp_path / "other.pt")
+
+    def trained(name: str, kill_at: int | None = None) -> None:
+        small = {**SMALL, "losses": ["vv"], "optim": {"batch": 4, "steps": 3, "lr": 0.01}}
+        run(tmp_path / "run", {**small, "backbone": {"name": "small", "weights": tmp_path / name}}, kill_at)
+
+    with pytest.raises(Killed):
+        trained("a.pt", kill_at=2)
+    with pytest.raises(ValueError, match=r"is of a run with backbone\.weights"):
+        trained("other.pt")
+    trained("moved.pt")
+    assert state(tmp_path / "run")["step"] == 3
 
 
 def test_a_folder_of_another_experiment_is_refused(tmp_path: Path) -> None:

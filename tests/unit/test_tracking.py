@@ -18,6 +18,7 @@ import warm
 from ablations import mirror as mirroring
 from ablations import plan as planning
 from ablations import spec, tracking
+from ablations.commands import show
 from ablations.ledger import Ledger
 from ablations.store import Store
 from ablations.tracking import Tracker
@@ -421,7 +422,7 @@ def test_two_commands_may_be_the_first_to_open_a_database_of_a_server(postgres: 
 # --- fima-ablate sync
 
 
-def test_sync_copies_what_was_begun_and_says_what_is_left(store: Store) -> None:
+def test_sync_copies_what_was_begun_and_says_what_is_left(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     """Without a STUDY that is what earlier commands noted: no run for a study that never ran."""
     studies = [spec.load_study(name) for name in ("table9_frame_loss", "table3d_beta")]
     both = planning.build(studies, spec.load_profile("debug"), (), (0,), ["parameters"])
@@ -429,8 +430,12 @@ def test_sync_copies_what_was_begun_and_says_what_is_left(store: Store) -> None:
     finish(store, own)
     begun = tracking.begun(both, store)
     assert {row.study.study for row in begun.rows} == {"table9_frame_loss"}
-    assert mirror(store, None) == []
-    assert tracking.unmirrored(store) == 1
+    with pytest.raises(ValueError, match="has no stage of these in profile debug; name the one that they ran with"):
+        show.sync(["table3d_beta"], "debug", seeds="1", store=store.root)
+    with pytest.raises(ValueError, match=r"name the study that optim\.steps=3 belongs to"):
+        show.sync(["optim.steps=3"], store=store.root)
+    show.sync(store=store.root)
+    assert "but not 1 stage of runs with --no-mlflow" in capsys.readouterr().out
     assert mirror(store, begun) == []
     assert tracking.unmirrored(store) == 0
     assert {run.data.tags["study"] for run in Held(store).runs} == {"table9_frame_loss"}
