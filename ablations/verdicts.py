@@ -1,7 +1,9 @@
 """What measured numbers say about a sentence of the paper.
 
 A claim is judged on seeds that both rows share. The words used are "supported", "contradicted" and "undecided"; none of
-them means that a number was reproduced, and a mean alone decides nothing.
+them means that a number was reproduced, and a mean alone decides nothing. A decision is one that as many fresh seeds
+would be expected to make again: an interval that just clears its mark is found again only every other time (Goodman,
+Statistics in Medicine 1992), and seeds are added to a study after looking at it.
 """
 
 from __future__ import annotations
@@ -147,18 +149,26 @@ def _repeats(seeds: int) -> str:
     return f"; to repeat it: {seeds} seeds"
 
 
+def _narrow(state: str, n: int, seeds: int) -> str:
+    """Why a decision that fresh seeds would not be expected to make again is none."""
+    return f"undecided: {state} narrowly, by {n} seeds where it takes {seeds} to repeat it"
+
+
 def _too_few(n: int) -> str:
     return f"; {n} seeds in common, and a verdict takes {LEAST}"
 
 
 REPEAT_RULE = (
     "“To repeat it: n seeds” are so many fresh ones that by their t intervals alone they decide the same with 80 % "
-    "power or more, if the true gaps and spreads are those measured: of a narrow decision rather too few"
+    "power or more, if the true gaps and spreads are those measured; where these are more than there were, the "
+    "decision is narrow and not given (of a p of 0.05 a repeat of the same size finds the same only every other time: "
+    "Goodman, Statistics in Medicine 1992)"
 )
 ORDER_RULE = (
     "supported: every interval of the paired difference lies above 0; contradicted: one lies below 0 "
     "(Bonferroni over the comparisons); where outcomes per test video are known, the bootstrap interval over seeds and "
-    f"videos must lie there too; otherwise, or with fewer than {LEAST} common seeds, undecided"
+    f"videos must lie there too; otherwise, with fewer than {LEAST} common seeds, or with fewer than repeat it, "
+    "undecided"
 )
 
 
@@ -224,6 +234,14 @@ def ordered(
             few = _withheld(*boot, digits)
         else:
             state = "supported"
+    repeats: dict[int, int] = {}  # of the comparisons that must come out so again, fresh seeds that make them
+    if state == "contradicted":
+        repeats = {i: repeated(paired_differences(*sides[i]), corrected)}
+    elif state == "supported":
+        repeats = {j: repeated(paired_differences(*side), level, together=len(sides)) for j, side in enumerate(sides)}
+    lacking, short = max(((seeds - gaps[j].n, j) for j, seeds in repeats.items()), default=(0, i))
+    if lacking > 0:
+        i = short
     gap, (better, worse) = gaps[i], pairs[i]
     differences = paired_differences(*sides[i])
     direction = _direction(gap.value)
@@ -241,15 +259,16 @@ def ordered(
         words = f"one seed: {_one_seed(direction)}, undecided; {shown}"
     elif few:
         words = f"undecided: {few}; {shown}"
+    elif state != "undecided":
+        if lacking > 0:
+            words = f"{_narrow(state, gap.n, repeats[i])}; {shown}"
+            state, more = "undecided", lacking
+        else:
+            repeat = max(repeats.values())
+            words = f"{state}: {shown}{_repeats(repeat)}"
     else:
         words = f"{state}: {shown}"
-        if state != "undecided":
-            if state == "contradicted":
-                repeat = repeated(differences, corrected)
-            else:  # all must be found again
-                repeat = max(repeated(paired_differences(*side), level, together=len(sides)) for side in sides)
-            words += _repeats(repeat)
-        elif gap.low is not None and gap.high is not None:
+        if gap.low is not None and gap.high is not None:
             crosses = gap.low <= 0 <= gap.high
             if not crosses and gap.n < LEAST:
                 more = LEAST - gap.n
@@ -289,7 +308,7 @@ def equal(
     rule = (
         f"equal means within ±{margin:g}: supported when the whole interval of the paired difference lies inside, "
         "contradicted when it lies wholly outside, undecided when it is wider or there are fewer than "
-        f"{LEAST} common seeds; "
+        f"{LEAST} common seeds, or fewer than repeat it; "
         "where outcomes per test video are known, the bootstrap interval over seeds and videos must lie there too; "
         "of several pairs the one most against the claim decides"
     )
@@ -340,8 +359,8 @@ def ratio(
         tolerance = round(min(TOLERANCE, abs(value - 1) / 2), 4) or TOLERANCE
     rule = (
         "supported when the whole interval of the paired ratio (geometric mean over seeds) lies within "
-        f"±{tolerance:g} of the paper's ratio, contradicted when it lies wholly outside; otherwise, or with fewer than "
-        f"{LEAST} common seeds, undecided"
+        f"±{tolerance:g} of the paper's ratio, contradicted when it lies wholly outside; otherwise, with fewer than "
+        f"{LEAST} common seeds, or with fewer than repeat it, undecided"
     )
     first, second = rows.get(labels[0], {}), rows.get(labels[1], {})
     gap = paired_ratio(first, second, level)
@@ -427,7 +446,11 @@ def _within(
             together = pairs * len(edges) if state == "supported" else 1
             certain = level if state == "supported" else corrected
             repeat = max(repeated(spread, certain, bound, together=together) for bound in edges)
-            words += _repeats(repeat)
+            if repeat > gap.n:
+                words = f"{_narrow(state, gap.n, repeat)}; {what}; {reason}"
+                state, more, repeat = "undecided", repeat - gap.n, None
+            else:
+                words += _repeats(repeat)
         elif abs(gap.value - centre) != margin:
             more = needed(spread, level if inside else corrected, edge)
             untold = "beyond" if more is None else None
