@@ -110,6 +110,7 @@ def _run(search: Search, study: Study, trial: Trial) -> None:
         state = TrialState.PRUNED
     except (ValueError, OSError) as error:
         traceback.print_exc()
+        worker.end_if_orphaned()
         trial.set_user_attr("error", " ".join(str(error).split()))
     trial.set_user_attr("seconds", time.monotonic() - began)
     try:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 BUSY = 75  # exit code: another process runs the stage, or did
 EXPECTED = (ValueError, OSError, FloatingPointError)  # their message is for the user; anything else is our fault
 MESSAGE_SECONDS, NOTE_SECONDS = 0.1, 1.5  # least time between messages to the parent, and between notes in the store
+GRACE_SECONDS = 1.0  # between the ends of processes that one command ends, such as `pkill` or a scheduler's
 
 Execute = Callable[["Stage", Store, int, Callable[[int, int, dict[str, float]], None]], dict[str, Any]]
 
@@ -182,6 +183,13 @@ def die_with_parent() -> None:
     assert parent is not None  # this is a child
     connection.wait([parent.sentinel])
     _die()
+
+
+def end_if_orphaned() -> None:
+    """End if the parent ends now: whoever kills it may reach what we started first, and that is no failure of ours."""
+    parent = parent_process()
+    if parent is not None and connection.wait([parent.sentinel], GRACE_SECONDS):
+        _die()
 
 
 def _die() -> None:

@@ -248,6 +248,23 @@ def test_a_killed_process_is_started_again_and_its_trial_goes_on(tmp_path: Path)
     assert found[0].params == running.params
 
 
+def test_a_stage_that_is_killed_just_before_its_command_fails_no_trial(tmp_path: Path) -> None:
+    asked(tmp_path, SWEEP.replace("trials: 8", "trials: 2").replace("seeds: [0, 1]", "seeds: [0]"))
+    (tmp_path / "runs" / "pause").write_text("0.3")
+    process = command(tmp_path, jobs=1)
+    wait_for(lambda: bool(ran(tmp_path)))
+    stage = Store(tmp_path / "runs").status(next(iter(ran(tmp_path)))).pid
+    assert stage is not None
+    os.killpg(stage, signal.SIGKILL)  # as `pkill` does, one after another
+    (log,) = (tmp_path / "runs" / "sweeps").glob("*.0.log")
+    wait_for(lambda: "killed by SIGKILL" in log.read_text())
+    process.kill()
+    process.wait()
+    (tmp_path / "runs" / "pause").write_text("0")
+    assert command(tmp_path, jobs=1).wait() == 0, (tmp_path / "said.txt").read_text()
+    assert [trial.state.name for trial in trials(tmp_path)] == ["COMPLETE"] * 2
+
+
 def test_failed_trials_say_why_and_are_tried_again_when_asked(tmp_path: Path) -> None:
     text = SWEEP.replace("{float: [0.1, 0.9]}", "{choices: [0.4, 0.85]}").replace(
         "pixel.threshold: {float: [0.2, 2.0], log: true}", "pixel.threshold: {choices: [0.7, 0.9]}"
