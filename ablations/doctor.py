@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ablations import health, machine, mirrored
 from ablations.finding import Finding
+from fima import indices
 
 if TYPE_CHECKING:
     from ablations.store import Store
@@ -21,8 +22,6 @@ def examine(store: Store, fix: bool = False) -> Iterator[Finding]:
         fix: put right first what loses nothing: damaged files are set aside, drafts of dead processes removed, stages
             of dead processes marked, MLflow brought up to the store and its dead runs ended. No result is deleted.
     """
-    from fima.video import cache_folder
-
     checks: list[tuple[str, Callable[[], Iterable[Finding]]]] = []
     if fix and store.root.is_dir():
         checks += [("files", lambda: health.fix(store)), ("mlflow", lambda: mirrored.fix(store))]
@@ -31,7 +30,7 @@ def examine(store: Store, fix: bool = False) -> Iterator[Finding]:
         ("devices", machine.devices),
         ("codecs", machine.codecs),
         ("cache", machine.cache),
-        ("disk", lambda: [machine.room("store", store.root), machine.room("cache", cache_folder())]),
+        ("disk", lambda: [machine.room("store", store.root), machine.room("cache", indices.cache_folder())]),
     ]
     if store.root.is_dir():
         looks = {"stages": health.stages, "files": health.files, "drafts": health.drafts,

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ablations.finding import GIB, Finding, size
 from ablations.provenance import environment
+from fima import indices
 
 NAMED = ["torch", "torchvision", "av", "mlflow", "optuna", "numpy", "pandas", "matplotlib", "pydantic", "scikit-learn"]
 LOADED = ["torch", "torchvision", "av", "numpy"]  # compiled, so that they may be there and not load
@@ -159,9 +160,7 @@ def _decoded(codec: str) -> int:
 
 def cache() -> Iterator[Finding]:
     """The folder of video indices, embedded videos and decoded ones."""
-    from fima.video import cache_folder
-
-    folder = cache_folder()
+    folder = indices.cache_folder()
     if not folder.is_dir():
         yield Finding("ok", "cache", f"{folder}: no cache yet; the first run makes it")
         return

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from fima import datasets, layouts, video
+from fima import datasets, indices, layouts
 from fima.datasets import Data, DataError, Dataset
 
 SHORT = 32  # raw frames of one window of the paper's clips: 16 frames at stride 2
@@ -162,7 +162,7 @@ def run(
         report.mislabelled = _mislabelled(dataset)
         listed = {record.path.resolve() for record in dataset.records}
         report.unlisted = [str(path) for path in files if path.resolve() not in listed]
-    report.cached = len(video.recall(files))
+    report.cached = len(indices.recall(files))
     began = time.monotonic()
     for path, found in datasets.scan(files, jobs, on_progress):
         report.videos += 1

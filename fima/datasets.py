@@ -12,17 +12,14 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
-from fima import layouts, synthetic
+from fima import indices, layouts, synthetic
 from fima.config import Clip, Frozen
 from fima.layouts import BOTH, LAYOUTS, DataError, Dataset, Record
 from fima.synthetic import Embedded
-
-if TYPE_CHECKING:
-    from fima.video import Index
 
 __all__ = [
     "Data", "DataError", "Dataset", "PartialCopy", "Problems", "Record", "copy_of", "cores", "fingerprint", "load",
@@ -273,7 +270,7 @@ def copy_of(dataset: Dataset, problems: Problems) -> dict[str, Any]:
 
 def scan(
     paths: Sequence[Path], jobs: int = 1, on_progress: Callable[[int, int], None] | None = None
-) -> Iterator[tuple[Path, Index | str]]:
+) -> Iterator[tuple[Path, indices.Index | str]]:
     """Index videos, in several processes if asked; yields (path, index or what is wrong), first what was known before.
 
     Args:
@@ -281,9 +278,7 @@ def scan(
         jobs: processes.
         on_progress: called with (done, all).
     """
-    from fima import video
-
-    known = video.recall(paths)  # in one go: a connection for each file would take minutes for Kinetics
+    known = indices.recall(paths)  # in one go: a connection for each file would take minutes for Kinetics
     new = [path for path in paths if path not in known]
     alone = jobs == 1 or len(new) < 2 * jobs
     here = paths if alone else [path for path in paths if path in known]
@@ -302,7 +297,7 @@ def scan(
             yield pair
 
 
-def _index(path: Path) -> tuple[Path, Index | str]:
+def _index(path: Path) -> tuple[Path, indices.Index | str]:
     from fima import video
 
     try:

@@ -20,7 +20,7 @@ import av
 import torch
 from torch import Tensor
 
-from fima import loop, video
+from fima import indices, loop
 
 FORMAT = 1  # of the files, and of what `fima.views.Footage` puts into them
 UNUSED_SECONDS = 7 * 86_400  # what nobody has opened for so long makes room
@@ -108,7 +108,7 @@ _told = threading.Event()
 
 def folder() -> Path:
     """Where they lie: decoded/ in the cache."""
-    return video.cache_folder() / "decoded"
+    return indices.cache_folder() / "decoded"
 
 
 def _place(path: Path) -> Path:

@@ -26,7 +26,7 @@ import numpy as np
 from filelock import FileLock
 from pydantic import Field
 
-from fima import drawing
+from fima import drawing, indices
 from fima.config import Frozen
 from fima.drawing import CLASSES, COMPOUNDS, DOMAINS, Look, Motion
 
@@ -84,10 +84,8 @@ def fingerprint(embedded: Embedded, training_only: bool = False) -> str:
 
 def folder(embedded: Embedded, root: Path | None = None) -> Path:
     """Where the videos are, rendered or not."""
-    from fima.video import cache_folder
-
     words = f"{embedded.set}-{embedded.domain}-{embedded.train}+{embedded.test}-s{embedded.seed}"
-    return (root or cache_folder() / "embedded") / f"{words}-{fingerprint(embedded)}"
+    return (root or indices.cache_folder() / "embedded") / f"{words}-{fingerprint(embedded)}"
 
 
 def render(

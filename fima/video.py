@@ -7,14 +7,10 @@ at or before the first frame wanted, discard until that very frame comes out, th
 
 from __future__ import annotations
 
-import json
 import os
-import sqlite3
-import threading
-import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -32,33 +28,15 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from fima import indices
+from fima.indices import Index, Key
+
 if TYPE_CHECKING:
     from torch import Tensor
-
-FORMAT = 3  # of the cached index
-Key = tuple[int, int | None, int | None]
 
 
 class VideoError(OSError):
     """A file cannot be read as asked; the one line names it, what is wrong and the way out."""
-
-
-@dataclass(frozen=True)
-class Index:
-    """What one full decode found.
-
-    Attributes:
-        frames: frames that decode.
-        width, height: in pixels, as shown, after rotation.
-        keys: (frame number, pts, dts) of each decoded key frame that a seek finds again; none in a damaged file.
-        corrupt: frames that the decoder marked, and packets that it refused.
-    """
-
-    frames: int
-    width: int
-    height: int
-    keys: tuple[Key, ...]
-    corrupt: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,11 +54,6 @@ class Crop:
     frames: tuple[int, ...]
 
 
-def cache_folder() -> Path:
-    """Where indices, embedded videos and decoded ones are kept: $FIMA_CACHE, else ~/.cache/fima."""
-    return Path(os.environ.get("FIMA_CACHE") or Path.home() / ".cache/fima").expanduser()
-
-
 # --- index
 
 
@@ -92,8 +65,8 @@ def index(path: Path) -> Index:
     """
     path = Path(path)
     try:
-        identity = _identify(path)
-        known = _MEMORY.get(identity) or _recall(identity)
+        identity = indices.identify(path)
+        known = indices.known(identity)
         if known is None:
             path.open("rb").close()  # rights and open files are no property of the bytes: that verdict is not cached
     except FileNotFoundError:
@@ -106,36 +79,10 @@ def index(path: Path) -> Index:
             known = _decode_index(path)
         except VideoError as error:
             known = str(error)
-        _remember(identity, known)
-    _MEMORY[identity] = known
+        indices.keep(identity, known)
     if isinstance(known, str):
         raise VideoError(known)
     return known
-
-
-def recall(paths: Iterable[Path]) -> set[Path]:
-    """The files whose index is in the cache, looked up at once: of these `index` then answers from memory."""
-    known = set()
-    with suppress(sqlite3.Error, OSError), closing(_database()) as connection:
-        for path in paths:
-            with suppress(OSError):
-                identity = _identify(path)
-                found = _MEMORY.get(identity) or _lookup(connection, identity)
-                if found is not None:
-                    _MEMORY[identity] = found
-                    known.add(path)
-    return known
-
-
-_Identity = tuple[str, int, int]
-_MEMORY: dict[_Identity, Index | str] = {}
-_told_unwritable = threading.Event()
-
-
-def _identify(path: Path) -> _Identity:
-    stat = path.stat()
-    # SQLite takes no name that is not UTF-8.
-    return (str(path.absolute()).encode(errors="backslashreplace").decode(), stat.st_size, stat.st_mtime_ns)
 
 
 def _decode_index(path: Path) -> Index:
@@ -165,69 +112,6 @@ def _decode_index(path: Path) -> Index:
     # conceals the damage otherwise than in one go: such files are counted from their first frame.
     found = [key for key in keys if (s := key[2] if key[1] is None else key[1]) is not None and stamps[s] == 1]
     return Index(count, width, height, () if corrupt else tuple(found), corrupt)
-
-
-def _database() -> sqlite3.Connection:
-    folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(folder / "index.sqlite", timeout=60)
-    # Survives a kill; only a power cut may lose it. Waiting for the disk takes as long as decoding a short clip.
-    connection.execute("pragma synchronous = off")
-    connection.execute(
-        "create table if not exists videos (path text primary key, size integer, mtime integer, found text)"
-    )
-    return connection
-
-
-def _recall(identity: _Identity) -> Index | str | None:
-    try:
-        with closing(_database()) as connection:
-            return _lookup(connection, identity)
-    except (sqlite3.Error, OSError) as error:
-        _tell_unwritable(error)
-        return None
-
-
-def _lookup(connection: sqlite3.Connection, identity: _Identity) -> Index | str | None:
-    query = "select found from videos where path = ? and size = ? and mtime = ?"
-    row = connection.execute(query, identity).fetchone()
-    if row is None:
-        return None
-    try:
-        found = json.loads(row[0])
-        if found["format"] != FORMAT:
-            return None
-        if "error" in found:
-            return str(found["error"])
-        keys = tuple((number, pts, dts) for number, pts, dts in found["keys"])
-        return Index(found["frames"], found["width"], found["height"], keys, found["corrupt"])
-    except (ValueError, KeyError, TypeError):  # written by something else
-        return None
-
-
-def _remember(identity: _Identity, known: Index | str) -> None:
-    found: dict[str, Any] = {"format": FORMAT}
-    if isinstance(known, str):
-        found["error"] = known
-    else:
-        found |= {"frames": known.frames, "width": known.width, "height": known.height}
-        found |= {"keys": known.keys, "corrupt": known.corrupt}
-    try:
-        with closing(_database()) as connection, connection:
-            connection.execute("insert or replace into videos values (?, ?, ?, ?)", (*identity, json.dumps(found)))
-    except (sqlite3.Error, OSError) as error:
-        _tell_unwritable(error)
-
-
-def _tell_unwritable(error: Exception) -> None:
-    """The cache only saves time: without it every process decodes each video once."""
-    if not _told_unwritable.is_set():
-        _told_unwritable.set()
-        warnings.warn(
-            f"{cache_folder() / 'index.sqlite'}: {error}; video indices are not kept, "
-            "set FIMA_CACHE to a writable folder",
-            stacklevel=4,
-        )
 
 
 # --- reading

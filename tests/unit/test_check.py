@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fima import check, video
+from fima import check, indices, video
 from fima.check import Report
 from fima.datasets import DataError
 
@@ -149,7 +149,7 @@ def test_what_is_indexed_is_not_decoded_again(ucf101: Path, monkeypatch: pytest.
     first = check.run(ucf101)
     assert first.cached == 0
     monkeypatch.setattr(video, "_decode_index", lambda path: pytest.fail(f"{path} is decoded again"))
-    monkeypatch.setattr(video, "_MEMORY", {})
+    monkeypatch.setattr(indices, "_MEMORY", {})
     again = check.run(ucf101)
     assert again.cached == again.videos == 7
     assert replace(again, seconds=0, cached=0) == replace(first, seconds=0)

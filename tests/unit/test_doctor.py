@@ -24,7 +24,7 @@ from ablations.cli import app
 from ablations.finding import GIB, Finding, named, size
 from ablations.store import Store
 from ablations.uids import Stage
-from fima import video
+from fima import indices
 
 # MLflow and its libraries warn while they are imported
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -205,7 +205,7 @@ def test_a_codec_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_damaged_index_and_little_room_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIMA_CACHE", str(tmp_path / "cache"))
     assert [finding.level for finding in machine.cache()] == ["ok"]
-    path = video.cache_folder() / "index.sqlite"
+    path = indices.cache_folder() / "index.sqlite"
     path.parent.mkdir()
     sqlite3.connect(path).execute("create table videos (path text)").connection.close()
     assert [finding.level for finding in machine.cache()] == ["ok"]
