@@ -94,9 +94,7 @@ class Comparison:
     p: float | None = None  # two-sided paired t test; None with fewer than 3, as p_holm and detectable
     p_holm: float | None = None  # Holm's correction over all comparisons of the table
     sign_flip: float | None = None  # exact two-sided sign-flip test; never below 2 / 2^n
-    boot_low: float | None = (
-        None  # 95 % hierarchical bootstrap over seeds and test videos; None where no video is known
-    )
+    boot_low: float | None = None  # 95 % bootstrap over seeds and test videos; None where no video is known
     boot_high: float | None = None
     detectable: float | None = None  # true difference that p, before Holm, finds with 80 % power
 
@@ -233,7 +231,7 @@ def _signed_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @functools.lru_cache(maxsize=4096)
-def _effect(n: int, level: float, power: float) -> float:
+def least_effect(n: int, level: float, power: float) -> float:
     """True mean, in standard deviations, that a two-sided t test of n >= 2 values finds with this power (> 1 - level).
 
     A finding in the wrong direction does not count; at 80 % power its chance is below 1e-4.
@@ -257,7 +255,7 @@ def detectable(differences: Sequence[float], level: float = LEVEL, power: float 
     summary = summarise(differences)
     if summary.std is None or summary.n < LEAST:
         return None
-    return summary.std * _effect(summary.n, level, power) if summary.std else 0.0
+    return summary.std * least_effect(summary.n, level, power) if summary.std else 0.0
 
 
 def _further(n: int, most: int, enough: Callable[[int], bool]) -> int | None:
@@ -281,7 +279,9 @@ def needed(
         0 if there are enough; None with n < 2, a mean equal to `bound`, or if more than `most` would be needed.
     """
     effect = _standardised(differences, bound)
-    return None if effect is None else _further(len(differences), most, lambda n: _effect(n, level, power) <= effect)
+    return (
+        None if effect is None else _further(len(differences), most, lambda n: least_effect(n, level, power) <= effect)
+    )
 
 
 def repeated(
@@ -303,7 +303,7 @@ def repeated(
         return LEAST
     effect = _standardised(differences, bound)
     each = 1 - (1 - power) / together
-    more = None if effect is None else _further(LEAST, MOST, lambda n: _effect(n, level, each) <= effect)
+    more = None if effect is None else _further(LEAST, MOST, lambda n: least_effect(n, level, each) <= effect)
     if more is None:
         raise ValueError(f"{len(differences)} differences cannot have been told from {bound:g}")
     return LEAST + more

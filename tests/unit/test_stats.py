@@ -138,8 +138,8 @@ def test_detectable_edges() -> None:
     assert stats.detectable([]) is None and stats.detectable([1.0]) is stats.detectable([1.0, 2.0]) is None
     assert stats.detectable([0.1] * 6) == 0.0
     # G*Power, t test of matched pairs, two tails, 0.05, 0.8: dz = 1 needs 10 pairs
-    assert stats._effect(10, 0.95, 0.8) < 1 < stats._effect(9, 0.95, 0.8)
-    strict = [stats._effect(n, 1 - 0.05 / 12, 0.8) for n in (2, 3, 4, 5, 30, 1000)]  # nct's left tail is NaN there
+    assert stats.least_effect(10, 0.95, 0.8) < 1 < stats.least_effect(9, 0.95, 0.8)
+    strict = [stats.least_effect(n, 1 - 0.05 / 12, 0.8) for n in (2, 3, 4, 5, 30, 1000)]  # nct's left tail is NaN there
     assert all(math.isfinite(value) for value in strict) and strict == sorted(strict, reverse=True)
 
 
@@ -172,7 +172,7 @@ def test_a_decision_is_repeated_by_as_many_fresh_seeds_as_have_the_power() -> No
     assert stats.interval(decided, 0.95).low > 0
     effect = np.mean(decided) / np.std(decided, ddof=1)
     count = stats.repeated(decided)
-    assert stats._effect(count, 0.95, 0.8) <= effect < stats._effect(count - 1, 0.95, 0.8)
+    assert stats.least_effect(count, 0.95, 0.8) <= effect < stats.least_effect(count - 1, 0.95, 0.8)
     assert stats.repeated([value + 2 for value in decided], bound=2.0) == count < stats.repeated(decided, level=0.99)
     rng = np.random.default_rng(0)
     repeats = rng.normal(np.mean(decided), np.std(decided, ddof=1), size=(4000, count))

@@ -192,7 +192,7 @@ def test_looks_decide_little_that_is_nothing(looks: Sequence[int], interval: int
     for n in looks:
         effect = np.abs(values[:, :n].mean(1)) / values[:, :n].std(1, ddof=1)
         by_interval |= effect > stats.critical(n) / math.sqrt(n)
-        by_verdict |= effect >= stats._effect(n, 0.95, 0.8)  # what `repeated` asks of n seeds
+        by_verdict |= effect >= stats.least_effect(n, 0.95, 0.8)  # what `repeated` asks of n seeds
     assert 100 * by_interval.mean() == pytest.approx(interval, abs=0.8)
     assert 100 * by_verdict.mean() == pytest.approx(verdict, abs=0.8)
 
