@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 BUSY = 75  # exit code: another process runs the stage, or did
 EXPECTED = (ValueError, OSError, FloatingPointError)  # their message is for the user; anything else is our fault
 MESSAGE_SECONDS, NOTE_SECONDS = 0.1, 1.5  # least time between messages to the parent, and between notes in the store
-GRACE_SECONDS = 1.0  # between the ends of processes that one command ends, such as `pkill` or a scheduler's
+GRACE_SECONDS = 2.0  # between the ends of processes that one command ends, such as `pkill` or a scheduler's
 
 Execute = Callable[["Stage", Store, int, Callable[[int, int, dict[str, float]], None]], dict[str, Any]]
 
