@@ -32,7 +32,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def test_the_evidence_is_here() -> None:
-    assert [path.name for path in PROFILES] == ["mini", "mini-200", "mini-stationary"]
+    assert [path.name for path in PROFILES] == ["mini", "mini-200", "mini-800", "mini-stationary"]
 
 
 def test_every_committed_table_is_what_the_records_give(made: tuple[Path, list[Table]]) -> None:

@@ -125,8 +125,10 @@ def test_what_fresh_seeds_would_decide_is_of_the_committed_tables() -> None:
     assert [one[3][0] for one in found.values()] == [18, 61, 5, 8]
     least = {key: min(share for share, _ in one[:3]) for key, one in found.items()}
     assert list(least.values()) == [100, 100, 64, 100]
+    assert {shares("mini-800", *pair, 5) for pair in (*others, (whole, "VV + Pix"))} == {(100, 0)}
     words = " ".join((ROOT / "reports/README.md").read_text(encoding="utf-8").split())
     for said in (
+        "every five of these seeds decide all four the same",
         "61 % decide this claim on two-stage videos and 8 % on stationary ones (18 and 5 % of fives)",
         "the other three 100 % on both sets (100 % of fives on two-stage videos, 64 to 100 % on stationary ones)",
     ):

@@ -351,14 +351,14 @@ def test_small_profiles_keep_the_proportions_of_table_10(profile: str, side: int
 
 
 def test_mini_is_demo_with_more_steps_seeds_and_fine_tuning() -> None:
-    demo, mini, half = (spec.load_profile(name) for name in ("demo", "mini", "mini-200"))
-    for profile, steps in ((mini, 400), (half, 200)):
+    demo, mini, half, twice = (spec.load_profile(name) for name in ("demo", "mini", "mini-200", "mini-800"))
+    for profile, steps in ((mini, 400), (half, 200), (twice, 800)):
         settings = {name: node.value for name, node in profile.settings.items()}
         assert settings == {name: node.value for name, node in demo.settings.items()} | {"optim.steps": steps}
     assert (demo.data, demo.linear, demo.rule) == (mini.data, mini.linear, mini.rule)
     still = spec.load_profile("mini-stationary")
     assert (still.settings, still.references) == (mini.settings, mini.references)
-    for profile in (still, half, mini):
+    for profile in (still, half, mini, twice):
         assert profile.seeds == tuple(range(len(profile.seeds)))
     assert {layer["embedded.set"].value for layer in still.data.values()} == {"stationary"}
     assert len(mini.seeds) >= 5 and "ft/ucf101" in mini.metrics and "ft/ucf101" not in demo.metrics
