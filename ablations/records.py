@@ -46,7 +46,8 @@ class Records:
 
         Where the store pre-trained a kept encoder again, its result is the one: what was measured from the other
         training goes too, unless the store has it, so that the numbers of a row are of one encoder. A random encoder is
-        the same wherever it was drawn.
+        the same wherever it was drawn. What was only measured again and came out the same stays as it is, machine and
+        time included: the demo shares a few stages with larger profiles.
 
         Returns:
             How many records of other trainings went.
@@ -62,7 +63,8 @@ class Records:
         while waiting:  # what needs one of these, and what needs that
             waiting = {uid for uid, record in kept.items() if waiting & set(record["needs"])} - lost
             lost |= waiting
-        self._found = {uid: record for uid, record in kept.items() if uid not in lost} | new
+        old = {uid: record for uid, record in kept.items() if uid not in lost}
+        self._found = old | {uid: record for uid, record in new.items() if not _measured_the_same(record, old.get(uid))}
         return len(lost - new.keys())
 
     def write(self) -> None:
@@ -71,6 +73,14 @@ class Records:
         if self._found and (not self.path.is_file() or self.path.read_text(encoding="utf-8") != text):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             replace_file(self.path, text)
+
+
+def _measured_the_same(record: Mapping[str, Any], other: Mapping[str, Any] | None) -> bool:
+    """Whether they differ in nothing but when and where; of a pre-training that does not tell the encoders apart."""
+    if other is None or record["kind"] == "pretrain":
+        return False
+    one, two = ({**entry, "environment": {}, "result": {**entry["result"], "seconds": 0}} for entry in (record, other))
+    return _line(one) == _line(two)
 
 
 def _record(stage: Stage, result: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,10 @@ NAMES = {"ucf101": "UCF101", "hmdb51": "HMDB51", "kinetics400": "Kinetics-400", 
 
 
 class Results:
-    """What the store holds for the cells of a plan, or else the records beside the reports; each result read once."""
+    """What records beside the reports, or else the store, hold for the cells of a plan; each result read once.
+
+    `Records.take` has made the records those of the store where it has others.
+    """
 
     def __init__(self, plan: Plan, store: Store, records: Records | None = None) -> None:
         self.plan, self.store, self.records = plan, store, records
@@ -33,8 +36,8 @@ class Results:
 
     def _find(self, uid: str) -> dict[str, Any] | None:
         if uid not in self._read:
-            found = self.store.result(uid)
-            self._read[uid] = self.records.result(uid) if found is None and self.records is not None else found
+            found = None if self.records is None else self.records.result(uid)
+            self._read[uid] = self.store.result(uid) if found is None else found
         return self._read[uid]
 
     def why(self, uid: str) -> str:

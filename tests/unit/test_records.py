@@ -141,6 +141,30 @@ def test_a_random_encoder_drawn_again_is_the_same(tmp_path: Path) -> None:
     assert all(Records(path).result(uid) for uid in plan.stages)
 
 
+@pytest.mark.parametrize("change", [{}, {"top1": 51.0}])
+def test_what_came_out_the_same_elsewhere_changes_nothing(tmp_path: Path, change: dict[str, Any]) -> None:
+    """As after `make demo`, whose store has the random encoder's probes of a larger profile."""
+    path, plan = tmp_path / FILE, planned(seeds=(0,))
+    store = filled(tmp_path / "runs", plan)
+    kept(path, plan, store)
+    before = path.read_bytes()
+    probe = next(
+        stage for uid, stage in plan.stages.items() if stage.kind == "linear" and uid not in downstream(plan, "linear")
+    )
+    other = Store(tmp_path / "demo")
+    other.prepare(probe)
+    found = store.result(probe.uid)
+    assert found is not None
+    other.finish(probe.uid, {**found, **change, "seconds": 9.0, "environment": {"commit": "def", "device": "another"}})
+    records = Records(path)
+    assert records.take(plan, other) == 0
+    (table,) = report.build(plan, other, records=records)
+    records.write()
+    assert (path.read_bytes() == before) is (not change)
+    (from_file,) = report.build(plan, Store(tmp_path / "nothing"), records=Records(path))
+    assert table == from_file
+
+
 def test_one_seed_trained_again_leaves_the_others(tmp_path: Path) -> None:
     path, plan = tmp_path / FILE, planned()
     kept(path, plan, filled(tmp_path / "runs", plan))
