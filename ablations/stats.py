@@ -279,9 +279,9 @@ def needed(
         0 if there are enough; None with n < 2, a mean equal to `bound`, or if more than `most` would be needed.
     """
     effect = _standardised(differences, bound)
-    return (
-        None if effect is None else _further(len(differences), most, lambda n: least_effect(n, level, power) <= effect)
-    )
+    if effect is None:
+        return None
+    return _further(len(differences), most, lambda n: least_effect(n, level, power) <= effect)
 
 
 def repeated(

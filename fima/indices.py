@@ -85,15 +85,15 @@ def known(identity: Identity) -> Index | str | None:
     return found
 
 
-def keep(identity: Identity, known: Index | str) -> None:
+def keep(identity: Identity, what: Index | str) -> None:
     """Keep what was found in a file, or what is wrong with its bytes."""
-    _MEMORY[identity] = known
+    _MEMORY[identity] = what
     found: dict[str, Any] = {"format": FORMAT}
-    if isinstance(known, str):
-        found["error"] = known
+    if isinstance(what, str):
+        found["error"] = what
     else:
-        found |= {"frames": known.frames, "width": known.width, "height": known.height}
-        found |= {"keys": known.keys, "corrupt": known.corrupt}
+        found |= {"frames": what.frames, "width": what.width, "height": what.height}
+        found |= {"keys": what.keys, "corrupt": what.corrupt}
     try:
         with closing(_database()) as connection, connection:
             connection.execute("insert or replace into videos values (?, ?, ?, ?)", (*identity, json.dumps(found)))

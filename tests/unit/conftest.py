@@ -1,4 +1,4 @@
-"""Videos that several test modules read."""
+"""What several test modules read from: a video, and a cache of its own."""
 
 from __future__ import annotations
 
