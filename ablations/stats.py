@@ -26,6 +26,7 @@ POWER = 0.8  # chance of being found that makes a true difference "detectable"
 DRAWS = 4000  # of a bootstrap
 BOOTSTRAP_SEED = 20240  # of everything drawn here, so that the same numbers always give the same report
 SIGNED = 40  # most seeds of a sign-flip test, which takes 2^(n/2) sums twice
+CERTAIN = 1e6  # standard deviations that any seeds find; scipy's noncentral t knows no number far beyond
 MOST = 1000  # further seeds beyond which their number is not told
 
 Values = Mapping[int, float]  # seed -> value
@@ -284,7 +285,7 @@ def needed(
     return _further(len(differences), most, lambda n: least_effect(n, level, power) <= effect)
 
 
-def repeated(
+def to_find_again(
     differences: Sequence[float], level: float = LEVEL, bound: float = 0.0, power: float = POWER, together: int = 1
 ) -> int:
     """Fresh seeds, LEAST or more, on which alone that test would tell the mean from `bound` with this power.
@@ -299,11 +300,34 @@ def repeated(
     Raises:
         ValueError: no test can have told them from it.
     """
-    if summarise(differences).std == 0:
-        return LEAST
-    effect = _standardised(differences, bound)
     each = 1 - (1 - power) / together
-    more = None if effect is None else _further(LEAST, MOST, lambda n: least_effect(n, level, each) <= effect)
+    return _fresh(differences, bound, lambda n, effect: least_effect(n, level, each) <= effect)
+
+
+def to_decide_again(
+    differences: Sequence[float], level: float = LEVEL, bound: float = 0.0, power: float = POWER, together: int = 1
+) -> int:
+    """Fresh seeds, never fewer than `to_find_again`, which with probability `power` are themselves enough for that.
+
+    A decision takes more than a test: as many seeds as would find the same again, by their own mean and spread. These
+    are so many that a decision would be made again. Arguments and errors are those of `to_find_again`.
+    """
+    from scipy.stats import nct
+
+    each = 1 - (1 - power) / together
+
+    def enough(n: int, effect: float) -> bool:
+        return float(nct.sf(least_effect(n, level, each) * math.sqrt(n), n - 1, effect * math.sqrt(n))) >= each
+
+    return _fresh(differences, bound, enough)
+
+
+def _fresh(differences: Sequence[float], bound: float, enough: Callable[[int, float], bool]) -> int:
+    """Fewest seeds, LEAST or more, that are enough for the mean's distance from `bound` in standard deviations."""
+    effect = _standardised(differences, bound)
+    if (effect or 0) > CERTAIN or summarise(differences).std == 0:
+        return LEAST
+    more = None if effect is None else _further(LEAST, MOST, lambda n: enough(n, effect))
     if more is None:
         raise ValueError(f"{len(differences)} differences cannot have been told from {bound:g}")
     return LEAST + more

@@ -31,10 +31,11 @@ from ablations.stats import (
     paired_logs,
     paired_ratio,
     percentiles,
-    repeated,
     resampled,
     shared_hits,
     sign_flip,
+    to_decide_again,
+    to_find_again,
 )
 
 MARGIN = 1.0  # points within which two accuracies count as equal; the paper calls 0.5 "saturated" and 1.2 "better"
@@ -66,7 +67,7 @@ class Verdict:
     boot_high: float | None = None
     needed: int | None = None  # further seeds until the t interval decides (80 % power, gap and spread as they are)
     untold: Untold | None = None  # why there is no such number
-    repeat: int | None = None  # of a decided claim: fresh seeds whose t interval alone decides the same (80 % power)
+    repeat: int | None = None  # of a decided claim: fresh seeds that with 80 % probability are decided so by themselves
 
     @classmethod
     def of(
@@ -93,7 +94,7 @@ class Verdict:
             boot: interval over seeds and test videos.
             more: seeds still needed.
             untold: why their number is not given.
-            repeat: fresh seeds that would decide the same.
+            repeat: fresh seeds that would be decided in the same way.
         """
         (says, metric, kind), (boot_low, boot_high) = claim, boot or (None, None)
         p, flip = (p_value(differences), sign_flip(differences)) if differences else (None, None)
@@ -144,14 +145,16 @@ def _more_seeds(more: int | None, what: str, boot: tuple[float, float] | None, f
     return f"; about {more} more seed{'' if more == 1 else 's'} would decide {what}{way}{by} if gap and spread stay"
 
 
-def _repeats(seeds: int) -> str:
-    """What somebody must run who doubts a decision; `REPEAT_RULE` says how it is reckoned."""
-    return f"; to repeat it: {seeds} seeds"
+def _told(verdict: Verdict) -> Verdict:
+    """With what somebody must run who doubts a decision; `REPEAT_RULE` says how it is reckoned."""
+    if verdict.repeat is None:
+        return verdict
+    return replace(verdict, words=f"{verdict.words}; to repeat it: {verdict.repeat} seeds")
 
 
 def _narrow(state: str, n: int, seeds: int) -> str:
     """Why a decision that fresh seeds would not be expected to make again is none."""
-    return f"undecided: {state} narrowly, by {n} seeds where it takes {seeds} to repeat it"
+    return f"undecided: {state} narrowly, by {n} seeds where it takes {seeds} to find it again"
 
 
 def _too_few(n: int) -> str:
@@ -159,15 +162,16 @@ def _too_few(n: int) -> str:
 
 
 REPEAT_RULE = (
-    "“To repeat it: n seeds” are so many fresh ones that by their t intervals alone they decide the same with 80 % "
-    "power or more, if the true gaps and spreads are those measured; where these are more than there were, the "
-    "decision is narrow and not given (of a p of 0.05 a repeat of the same size finds the same only every other time: "
-    "Goodman, Statistics in Medicine 1992)"
+    "A decision is given only where as many fresh seeds would by their t intervals alone find the same with 80 % power "
+    "or more, if the true gaps and spreads are those measured; else it is narrow and not given (of a p of 0.05 a "
+    "repeat of the same size finds the same only every other time: Goodman, Statistics in Medicine 1992). “To repeat "
+    "it: n seeds” are so many fresh ones that with 80 % probability they are themselves given that decision, the "
+    "bootstrap not counted"
 )
 ORDER_RULE = (
     "supported: every interval of the paired difference lies above 0; contradicted: one lies below 0 "
     "(Bonferroni over the comparisons); where outcomes per test video are known, the bootstrap interval over seeds and "
-    f"videos must lie there too; otherwise, with fewer than {LEAST} common seeds, or with fewer than repeat it, "
+    f"videos must lie there too; otherwise, with fewer than {LEAST} common seeds, or with fewer than find it again, "
     "undecided"
 )
 
@@ -234,12 +238,13 @@ def ordered(
             few = _withheld(*boot, digits)
         else:
             state = "supported"
-    repeats: dict[int, int] = {}  # of the comparisons that must come out so again, fresh seeds that make them
+    again: dict[int, tuple[Sequence[float], float, int]] = {}  # comparisons that must come out so again
     if state == "contradicted":
-        repeats = {i: repeated(paired_differences(*sides[i]), corrected)}
+        again = {i: (paired_differences(*sides[i]), corrected, 1)}
     elif state == "supported":
-        repeats = {j: repeated(paired_differences(*side), level, together=len(sides)) for j, side in enumerate(sides)}
-    lacking, short = max(((seeds - gaps[j].n, j) for j, seeds in repeats.items()), default=(0, i))
+        again = {j: (paired_differences(*side), level, len(sides)) for j, side in enumerate(sides)}
+    found = {j: to_find_again(spread, certain, together=n) for j, (spread, certain, n) in again.items()}
+    lacking, short = max(((seeds - gaps[j].n, j) for j, seeds in found.items()), default=(0, i))
     if lacking > 0:
         i = short
     gap, (better, worse) = gaps[i], pairs[i]
@@ -261,11 +266,11 @@ def ordered(
         words = f"undecided: {few}; {shown}"
     elif state != "undecided":
         if lacking > 0:
-            words = f"{_narrow(state, gap.n, repeats[i])}; {shown}"
+            words = f"{_narrow(state, gap.n, found[i])}; {shown}"
             state, more = "undecided", lacking
         else:
-            repeat = max(repeats.values())
-            words = f"{state}: {shown}{_repeats(repeat)}"
+            repeat = max(to_decide_again(spread, certain, together=n) for spread, certain, n in again.values())
+            words = f"{state}: {shown}"
     else:
         words = f"{state}: {shown}"
         if gap.low is not None and gap.high is not None:
@@ -287,10 +292,11 @@ def ordered(
                     more = needed(differences, level if gap.value > 0 else corrected)
                     untold = "beyond" if more is None else None
                     words += _more_seeds(more, "this comparison" if len(pairs) > 1 else "it", boots[i], gap.value > 0)
-    return Verdict.of(
+    verdict = Verdict.of(
         (says, metric, kind), state, direction, gap, level, ORDER_RULE, words, differences, boots[i], more, untold,
         repeat,
     )  # fmt: skip
+    return _told(verdict)
 
 
 def equal(
@@ -308,7 +314,7 @@ def equal(
     rule = (
         f"equal means within ±{margin:g}: supported when the whole interval of the paired difference lies inside, "
         "contradicted when it lies wholly outside, undecided when it is wider or there are fewer than "
-        f"{LEAST} common seeds, or fewer than repeat it; "
+        f"{LEAST} common seeds, or fewer than find it again; "
         "where outcomes per test video are known, the bootstrap interval over seeds and videos must lie there too; "
         "of several pairs the one most against the claim decides"
     )
@@ -332,10 +338,9 @@ def equal(
         )  # fmt: skip
     order = ("contradicted", "undecided", "supported")
     found = min(verdicts, key=lambda verdict: (order.index(verdict.state), -abs(verdict.gap or 0)))
-    if found.state == "supported" and found.repeat is not None:  # all pairs must be found equal again
-        most = max(verdict.repeat or 0 for verdict in verdicts)
-        found = replace(found, repeat=most, words=found.words.replace(_repeats(found.repeat), _repeats(most)))
-    return found
+    if found.state == "supported":  # all pairs must be found equal again
+        found = replace(found, repeat=max(verdict.repeat or 0 for verdict in verdicts))
+    return _told(found)
 
 
 def ratio(
@@ -360,12 +365,13 @@ def ratio(
     rule = (
         "supported when the whole interval of the paired ratio (geometric mean over seeds) lies within "
         f"±{tolerance:g} of the paper's ratio, contradicted when it lies wholly outside; otherwise, with fewer than "
-        f"{LEAST} common seeds, or with fewer than repeat it, undecided"
+        f"{LEAST} common seeds, or with fewer than find it again, undecided"
     )
     first, second = rows.get(labels[0], {}), rows.get(labels[1], {})
     gap = paired_ratio(first, second, level)
     logs = paired_logs(first, second)
-    return _within(says, metric, "ratio", labels, gap, value, tolerance, rule, digits, False, level, logs, None)
+    verdict = _within(says, metric, "ratio", labels, gap, value, tolerance, rule, digits, False, level, logs, None)
+    return _told(verdict)
 
 
 def _within(
@@ -385,7 +391,7 @@ def _within(
     pairs: int = 1,
     strict: tuple[Gap, tuple[float, float] | None] | None = None,
 ) -> Verdict:
-    """A claim that a measured gap lies within `margin` of `centre`.
+    """A claim that a measured gap lies within `margin` of `centre`; what repeats it is not in the words yet.
 
     Args:
         signed: a difference, else a ratio.
@@ -445,12 +451,12 @@ def _within(
             edges = [lower, upper] if state == "supported" else [edge]
             together = pairs * len(edges) if state == "supported" else 1
             certain = level if state == "supported" else corrected
-            repeat = max(repeated(spread, certain, bound, together=together) for bound in edges)
-            if repeat > gap.n:
-                words = f"{_narrow(state, gap.n, repeat)}; {what}; {reason}"
-                state, more, repeat = "undecided", repeat - gap.n, None
+            found = max(to_find_again(spread, certain, bound, together=together) for bound in edges)
+            if found > gap.n:
+                words = f"{_narrow(state, gap.n, found)}; {what}; {reason}"
+                state, more = "undecided", found - gap.n
             else:
-                words += _repeats(repeat)
+                repeat = max(to_decide_again(spread, certain, bound, together=together) for bound in edges)
         elif abs(gap.value - centre) != margin:
             more = needed(spread, level if inside else corrected, edge)
             untold = "beyond" if more is None else None

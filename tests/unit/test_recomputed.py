@@ -121,6 +121,26 @@ def enough(differences: list[float], bound: float, level: float, together: int) 
     return bool(nct.sf(t.ppf((1 + level) / 2, n - 1), n - 1, effect * n**0.5) >= 1 - 0.2 / together)
 
 
+def test_seeds_that_repeat_a_verdict_are_drawn(table: dict[str, Any]) -> None:
+    """So many fresh ones as a decided claim tells, of the mean and spread there were, decide the same in 80 %."""
+    rng = np.random.default_rng(0)
+    for claim, verdict in claims(table):
+        asked = better_and_worse(claim, []) if "better" in claim else []
+        if verdict["state"] != "supported" or len(asked) != 1:
+            continue
+        ((first, second),) = asked
+        differences = paired(*(values(table, label, verdict["metric"]) for label in (first, second)))
+        mean, spread = abs(statistics.fmean(differences)), statistics.stdev(differences)
+        shares = []
+        for size in (max(3, verdict["repeat"] - 1), verdict["repeat"]):
+            fresh = rng.normal(mean, spread, size=(20_000, size))
+            effects = fresh.mean(1) / fresh.std(1, ddof=1)
+            grid = np.linspace(0.1, 8, 800)  # of effects, one that so many seeds would find again
+            again = nct.sf(t.ppf(0.975, size - 1), size - 1, grid * size**0.5) >= 0.8
+            shares.append(float((effects > grid[again].min()).mean()))
+        assert shares[1] > 0.78 and (shares[0] < 0.82 or verdict["repeat"] == 3)
+
+
 def test_few_seeds_decide_nothing(table: dict[str, Any]) -> None:
     assert all(verdict["n"] >= 3 or verdict["state"] == "undecided" for _, verdict in claims(table))
 

@@ -171,26 +171,44 @@ def test_a_decision_is_repeated_by_as_many_fresh_seeds_as_have_the_power() -> No
     decided = [7.0, -1.0, 9.0, 4.0, 3.0, 5.0]
     assert stats.interval(decided, 0.95).low > 0
     effect = np.mean(decided) / np.std(decided, ddof=1)
-    count = stats.repeated(decided)
+    count = stats.to_find_again(decided)
     assert stats.least_effect(count, 0.95, 0.8) <= effect < stats.least_effect(count - 1, 0.95, 0.8)
-    assert stats.repeated([value + 2 for value in decided], bound=2.0) == count < stats.repeated(decided, level=0.99)
+    assert (
+        stats.to_find_again([value + 2 for value in decided], bound=2.0)
+        == count
+        < stats.to_find_again(decided, level=0.99)
+    )
     rng = np.random.default_rng(0)
     repeats = rng.normal(np.mean(decided), np.std(decided, ddof=1), size=(4000, count))
     found = repeats.mean(1) > stats.critical(count) * repeats.std(1, ddof=1) / math.sqrt(count)
     assert 0.78 < found.mean() < 0.92  # whole seeds: a little more than 80 %
-    several = stats.repeated(decided, together=4)
+    several = stats.to_find_again(decided, together=4)
     fresh = rng.normal(
         np.mean(decided), np.std(decided, ddof=1), size=(4, 4000, several)
     )  # that know nothing of another
     all_found = fresh.mean(2) > stats.critical(several) * fresh.std(2, ddof=1) / math.sqrt(several)
     assert several > count and all_found.all(0).mean() > 0.78
-    assert stats.repeated([5.0, 5.1, 5.2]) == stats.repeated([1.0] * 4) == stats.repeated([1.0] * 4, bound=1.0) == 3
+    for size, together in ((stats.to_decide_again(decided), 1), (stats.to_decide_again(decided, together=4), 4)):
+        assert size > stats.to_find_again(decided, together=together)
+        fresh = rng.normal(np.mean(decided), np.std(decided, ddof=1), size=(together, 300, size))
+        enough = [
+            [stats.to_find_again(list(one), together=together) <= size if one.mean() > 2 else False for one in some]
+            for some in fresh
+        ]
+        assert 0.75 < np.all(enough, axis=0).mean() < (0.9 if together == 1 else 1)
+    assert stats.to_decide_again([5.0, 5.1, 5.2]) == stats.to_decide_again([1.0] * 4) == 3
+    assert (
+        stats.to_find_again([5.0, 5.1, 5.2])
+        == stats.to_find_again([1.0] * 4)
+        == stats.to_find_again([1.0] * 4, bound=1.0)
+        == 3
+    )
 
 
 @pytest.mark.parametrize("nothing", [[], [1.0], [1.0, -1.0], [0.01, 1.0, -1.0]])
 def test_what_no_test_can_have_found_is_not_repeated(nothing: list[float]) -> None:
     with pytest.raises(ValueError, match=f"{len(nothing)} differences cannot have been told from 0"):
-        stats.repeated(nothing)
+        stats.to_find_again(nothing)
 
 
 # --- bootstrap

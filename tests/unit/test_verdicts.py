@@ -163,24 +163,27 @@ def test_undecided_order_tells_the_seeds_it_needs() -> None:
 
 def test_decided_claims_tell_the_seeds_that_a_repetition_takes() -> None:
     gaps = [7.0, 2.0, 8.0, 4.0, 4.0, 5.0]
-    count, nothing = stats.repeated(gaps), seeds(*[0.0] * 6)
+    count, nothing = stats.to_decide_again(gaps), seeds(*[0.0] * 6)
     supported = better(seeds(*gaps), nothing)
     assert (supported.state, supported.repeat) == ("supported", count)
     assert supported.words.endswith(f"n = 6; to repeat it: {count} seeds")
     both = better(seeds(*gaps), nothing, seeds(-90, -91, -90, -90, -90, -90))  # the other pair needs but three
-    assert (both.state, both.repeat) == ("supported", stats.repeated(gaps, together=2))
+    assert (both.state, both.repeat) == ("supported", stats.to_decide_again(gaps, together=2))
     far = better(nothing, seeds(*gaps), seeds(-90, -91, -90, -90, -90, -90))  # one of two refutes: at 97.5 %
-    strict = stats.repeated(gaps, level=0.975)
+    strict = stats.to_decide_again(gaps, level=0.975)
     assert (far.state, far.repeat) == ("contradicted", strict) and strict > count
     same = verdicts.equal("s", "m", ["a", "b"], {"a": seeds(0.1, 0.2, -0.1, 0.4), "b": seeds(0, 0, 0, 0)})
-    assert (same.state, same.repeat) == ("supported", stats.repeated([0.1, 0.2, -0.1, 0.4], bound=1.0, together=2))
+    assert (same.state, same.repeat) == (
+        "supported",
+        stats.to_decide_again([0.1, 0.2, -0.1, 0.4], bound=1.0, together=2),
+    )
     near = {"a": seeds(0, 0, 0, 0), "b": seeds(0.1, -0.1, 0.1, -0.1), "c": seeds(0.9, 0.2, -0.9, -0.2)}
     three = verdicts.equal("s", "m", ["a", "b", "c"], near, margin=3.0)
-    widest = max(stats.repeated([0.8, 0.3, -1.0, -0.1], bound=edge, together=6) for edge in (-3.0, 3.0))
+    widest = max(stats.to_decide_again([0.8, 0.3, -1.0, -0.1], bound=edge, together=6) for edge in (-3.0, 3.0))
     assert (three.state, three.repeat) == ("supported", widest) and f"to repeat it: {widest} seeds" in three.words
     half = verdicts.ratio("s", "m", ("a", "b"), 1.5, {"a": seeds(2.0, 2.2, 2.1), "b": seeds(1, 1, 1)})
     logs = [math.log(value) for value in (2.0, 2.2, 2.1)]
-    assert (half.state, half.repeat) == ("contradicted", stats.repeated(logs, bound=math.log(1.55)))
+    assert (half.state, half.repeat) == ("contradicted", stats.to_decide_again(logs, bound=math.log(1.55)))
     assert better(seeds(0.0, 4.0, -1.0), seeds(0, 0, 0)).repeat is None  # undecided: nothing to be repeated
 
 
@@ -192,7 +195,7 @@ def test_looks_decide_little_that_is_nothing(looks: Sequence[int], interval: int
     for n in looks:
         effect = np.abs(values[:, :n].mean(1)) / values[:, :n].std(1, ddof=1)
         by_interval |= effect > stats.critical(n) / math.sqrt(n)
-        by_verdict |= effect >= stats.least_effect(n, 0.95, 0.8)  # what `repeated` asks of n seeds
+        by_verdict |= effect >= stats.least_effect(n, 0.95, 0.8)  # what `to_find_again` asks of n seeds
     assert 100 * by_interval.mean() == pytest.approx(interval, abs=0.8)
     assert 100 * by_verdict.mean() == pytest.approx(verdict, abs=0.8)
 
@@ -200,16 +203,21 @@ def test_looks_decide_little_that_is_nothing(looks: Sequence[int], interval: int
 def test_a_narrow_decision_is_none() -> None:
     """The interval excludes 0, but so many fresh seeds would not be expected to find it again."""
     gaps, nothing = [7.0, -1.0, 9.0, 4.0, 3.0, 5.0], seeds(*[0.0] * 6)
-    assert stats.interval(gaps, 0.95).low > 0 and stats.repeated(gaps) == 7
+    assert stats.interval(gaps, 0.95).low > 0 and stats.to_find_again(gaps) == 7
     for one, other, state in ((seeds(*gaps), nothing, "supported"), (nothing, seeds(*gaps), "contradicted")):
         narrow = better(one, other)
         assert (narrow.state, narrow.needed, narrow.repeat, narrow.untold) == ("undecided", 1, None, None)
-        assert narrow.words.startswith(f"undecided: {state} narrowly, by 6 seeds where it takes 7 to repeat it; “a”")
+        assert narrow.words.startswith(
+            f"undecided: {state} narrowly, by 6 seeds where it takes 7 to find it again; “a”"
+        )
     wide = seeds(-90, -91, -90, -90, -90, -90)  # the narrow one of two is shown
     both = better(seeds(*gaps), wide, nothing)
-    assert (both.state, both.needed) == ("undecided", stats.repeated(gaps, together=2) - 6) and "“o1”" in both.words
+    assert (both.state, both.needed) == (
+        "undecided",
+        stats.to_find_again(gaps, together=2) - 6,
+    ) and "“o1”" in both.words
     more = better(seeds(*gaps, 4.0), seeds(*[0.0] * 7))  # what was asked for decides, gap and spread being as they were
-    assert (more.state, more.repeat) == ("supported", stats.repeated([*gaps, 4.0]))
+    assert (more.state, more.repeat) == ("supported", stats.to_decide_again([*gaps, 4.0]))
     off = verdicts.equal("s", "m", ["a", "b"], {"a": seeds(*gaps), "b": nothing}, margin=0.0)
     assert (off.state, off.needed) == ("undecided", 1) and "contradicted narrowly" in off.words
     cheap = verdicts.ratio("s", "m", ("a", "b"), 0.8, {"a": seeds(0.58, 0.62, 0.66), "b": seeds(1, 1, 1)})
