@@ -16,9 +16,9 @@ from ablations.verdicts import REPEAT_RULE, State, Verdict
 STATES: tuple[State, ...] = get_args(State)
 WIDTH = 100  # columns of a terminal
 LOOKS = (
-    "Levels are those of one look at one claim. With a look after every seed from three to sixteen, 8 in 100 "
-    "differences that are none would be decided at some look (by the interval over seeds, simulated); nor are verdicts "
-    "corrected for the number of claims."
+    "Each claim is judged as if it were the only one, by one look at its seeds. Of 100 differences that are truly "
+    "zero, 8 would be called supported or contradicted at some look by who looks after every seed from three to "
+    "sixteen (simulated, without the bootstrap)."
 )
 HEADER = (
     "table", "study", "claim", "on", "verdict", "evidence", "n", "sign-flip p", "bootstrap interval",

@@ -309,12 +309,12 @@ def evidence(table: Table, claims: bool = True) -> list[Raw]:
     """Paragraphs: comparisons, order, claims and their rules where asked for, failures, origins."""
     against = [_against(table, column, comparisons) for column, comparisons in phrases.compared(table)]
     found = []
-    floor = phrases.floor_of_sign_flips([one for _, some in phrases.compared(table) for one in some])
     if against:
-        found.append(
+        said = (
             "Gap: row minus default row in points, paired by seed; p: paired t test; Holm: the same after Holm's "
-            f"correction; detectable: the smallest true difference that p finds with 80 % power. {floor}".rstrip()
+            "correction; detectable: the smallest true difference that p finds with 80 % power."
         )
+        found.append(" ".join([said, *phrases.methods(table)]))
     found += [phrases.sentence(line) for line in phrases.agreements(table)]
     if claims:
         for one in phrases.claimed(table):

@@ -35,7 +35,7 @@ def markdown(table: Table) -> str:
             remarks=phrases.remarks(table),
             references=phrases.REFERENCES,
             against=_against(table),
-            floor=phrases.floor_of_sign_flips([found for _, some in phrases.compared(table) for found in some]),
+            methods=phrases.methods(table),
             agreements=phrases.agreements(table),
             claims=grid(CLAIMS, [claim_cells(claim) for claim in phrases.claimed(table)], "lllrrr")
             if table.verdicts

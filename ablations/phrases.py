@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from ablations.stats import MOST, SIGNED, Comparison
+from ablations.stats import DRAWS, MOST, SIGNED, Comparison
 from ablations.table import Cell, Column, Row, Table
 from ablations.verdicts import REPEAT_RULE, Verdict
 
@@ -18,7 +18,7 @@ MISSING = "–"
 REFERENCES = "In italics: reference rows, which are not in the paper."
 LEGEND = (
     "measured: mean ± sample standard deviation (number of seeds); bold: best measured mean "
-    "over the seeds that all rows have, ties included; "
+    "over the seeds that all rows have, ties as printed included, none where all rows tie; "
     "paper: the number printed there"
 )
 
@@ -247,13 +247,42 @@ def comparison(found: Comparison, places: int) -> list[str]:
     ]
 
 
-def floor_of_sign_flips(comparisons: Sequence[Comparison]) -> str:
-    """What the sign-flip test can say at most; empty where no comparison has one."""
-    counts = sorted({found.n for found in comparisons if 2 <= found.n <= SIGNED})
-    if not counts:
-        return ""
-    floors = " or ".join(f"{Decimal(f'{2 / 2**n:.2g}'):f} (n = {n})" for n in counts)
-    return f"The sign-flip test is exact: with n seeds its p cannot go below 2/2ⁿ, here {floors}."
+def methods(table: Table) -> list[str]:
+    """How the comparisons with the default row are to be read; empty where there are none."""
+    said = []
+    comparisons = [found for _, some in compared(table) for found in some]
+    if counts := sorted({found.n for found in comparisons if 2 <= found.n <= SIGNED}):
+        floors = " or ".join(f"{Decimal(f'{2 / 2**n:.2g}'):f} (n = {n})" for n in counts)
+        said.append(f"The sign-flip test is exact: with n seeds its p cannot go below 2/2ⁿ, here {floors}.")
+    if any(found.boot_low is not None for found in comparisons):
+        said.append(
+            f"The bootstrap draws seeds and test videos with replacement, {DRAWS:,} times, the same videos for both "
+            "rows and for all seeds of a draw; its interval is that of the percentiles."
+        )
+    return said + _other_seeds(table)
+
+
+def _other_seeds(table: Table) -> list[str]:
+    """Where means of the rows' own seeds suggest another difference than the seeds that they share."""
+    far: list[tuple[float, str]] = []
+    for column, some in compared(table):
+        means = {row.label: row.cells[column.metric].mean for row in table.rows}
+        for found in some:
+            one, other = means.get(found.label), means.get(found.against)
+            if one is None or other is None or found.gap is None:
+                continue
+            apart, places = one - other, digits(table, column.metric)
+            if abs(apart - found.gap) >= 0.5:
+                shown = number(apart, places, True), number(found.gap, places, True)
+                far.append(
+                    (abs(apart - found.gap), f"“{found.label}”, {column.title}: {shown[0]} there, {shown[1]} here")
+                )
+    if not far:
+        return []
+    return [
+        "Rows have different seeds: differences are to be read here, where they are of shared ones, not from the means "
+        f"above ({max(far)[1]})."
+    ]
 
 
 def differs(table: Table, label: str, metric: str) -> bool:
@@ -272,7 +301,9 @@ def agreements(table: Table) -> list[str]:
         if found.metric not in visible or found.tau is None or found.rows == 2:  # of two rows it is only 1 or −1
             continue
         spread = interval(found.low, found.high, 2, signed=False)
-        between = "" if spread == MISSING else f"{100 * table.level:g} % {spread} over seeds; "
+        between = f"{100 * table.level:g} % {spread} over seeds; "
+        if spread == MISSING:
+            between = "every draw of these seeds gives the same: no interval; " if found.n > 1 else ""
         lines.append(
             f"{subject(table, found.metric)}: order of rows against the paper's: Kendall tau {number(found.tau, 2)} "
             f"({between}{found.rows} rows, n = {found.n})"
@@ -323,9 +354,11 @@ def claim(table: Table, verdict: Verdict) -> Claimed:
 
 
 def seeds_needed(verdict: Verdict) -> str:
-    """ "11", "> 1000", "not known" where the bootstrap withholds what seeds decide; else a dash."""
+    """ "11", "> 1000"; "not known" or "at least 11" where the bootstrap withholds what seeds find; else a dash."""
     told = {"beyond": f"> {MOST}", "bootstrap": "not known", None: MISSING}
-    return told[verdict.untold] if verdict.needed is None else str(verdict.needed)
+    if verdict.needed is None:
+        return told[verdict.untold]
+    return f"at least {verdict.needed}" if verdict.untold == "bootstrap" else str(verdict.needed)
 
 
 def rules(*tables: Table) -> list[str]:
@@ -337,7 +370,7 @@ def rules(*tables: Table) -> list[str]:
             kinds[verdict.rule].append(verdict.kind)
     what = "this reduced scale" if any(table.reduced for table in tables) else "these settings and videos"
     limit = [f"A verdict speaks of {what} only."] if verdicts and any(table.departs for table in tables) else []
-    decided = [f"{REPEAT_RULE}."] if any(verdict.state != "undecided" for verdict in verdicts) else []
+    decided = [f"{REPEAT_RULE}."] if kinds else []
     return limit + [f"Rule for {', '.join(names)}: {rule}." for rule, names in kinds.items()] + decided
 
 

@@ -58,7 +58,7 @@ DIGITS = 10  # that are written of a float: what another machine's arithmetic ma
 COMPARED = ("gap", "low", "high", "p", "p_holm", "sign_flip", "boot_low", "boot_high", "detectable")
 CSV_FIELDS = (
     "study", "profile", "row", "default", "metric", "title", "measured_on", "paper_on", "paper", "mean", "std", "half",
-    "n", "best", "seeds", "values", "missing", "chance", "protocol", "same_as", "reduced_scale", "reference",
+    "n", "best", "seeds", "values", "uids", "missing", "chance", "protocol", "same_as", "reduced_scale", "reference",
     "gap", "gap_low", "gap_high", *COMPARED[3:],
 )  # fmt: skip
 
@@ -68,10 +68,10 @@ CITED_FIELDS = ("cited", "backbone", "frames", "resolution", "pretrain", "note",
 def as_csv(table: Table) -> str:
     """One line per row and metric, below comment lines that start with `#` (pandas: comment="#").
 
-    half: half width of the 95 % t interval; seeds and values: in the same order, separated by spaces; reference: 1
-    where the row is none of the paper's; gap and what follows: against the default row, paired by seed. Where the study
-    cites the literature, printed lines follow with cited = 1 and their recipe; one that a row stands for names it in
-    `here`.
+    half: half width of the 95 % t interval; seeds, values and uids of the stages that measured them: in the same
+    order, separated by spaces; reference: 1 where the row is none of the paper's; gap and what follows: against the
+    default row, paired by seed. Where the study cites the literature, printed lines follow with cited = 1 and their
+    recipe; one that a row stands for names it in `here`.
     """
     out = io.StringIO()
     out.write("".join(f"# {name}: {_flat(text)}\n" for name, text in heading(table)))
@@ -115,11 +115,12 @@ def _cell(table: Table, row: Row, column: Column) -> list[Any]:
     cell = cell_of(row, column)
     seeds = sorted(cell.values)
     values = " ".join(repr(_written(cell.values[seed])) for seed in seeds)
+    uids = " ".join(cell.uids.get(seed, MISSING) for seed in seeds)
     missing = "; ".join(f"seed {seed}: {why}" for seed, why in sorted(cell.missing.items()))
     return [
         table.study, table.profile, row.label, int(row.default), column.metric, column.title, column.data,
         column.paper_data, cell.paper, cell.mean, cell.std, cell.half, cell.n, int(cell.best),
-        " ".join(map(str, seeds)), values, missing, column.chance,
+        " ".join(map(str, seeds)), values, uids, missing, column.chance,
         "; ".join(column.protocols), column.same_as or "", int(table.departs),
     ]  # fmt: skip
 

@@ -281,10 +281,16 @@ def _column(
     found = [result for uid in _uids(rows, metric) if (result := results.get(uid))]
     protocols = tuple(dict.fromkeys(str(result["protocol"]) for result in found if "protocol" in result))
     counts = {int(result["classes"]) for result in found if result.get("classes")}
-    chance = 100 / counts.pop() if len(counts) == 1 and kind in KINDS else None
+    chance = _chance(kind, counts.pop()) if len(counts) == 1 else None
     column = Column(metric, title, data[role], ROLES[role], better="higher", chance=chance, protocols=protocols)
     twin = next((other for other in rows[0].cells if _repeats(metric, other, rows)), None)
     return replace(column, same_as=twin), [_protocol_note(protocols, found, chance)] if found else []
+
+
+def _chance(kind: str, classes: int) -> float:
+    """Percent right of who guesses, of as many videos of each class: one guess, or k neighbours drawn for R@k."""
+    guesses = 1 if kind in KINDS else int(kind.removeprefix("R"))
+    return 100 * (1 - (1 - 1 / classes) ** guesses)
 
 
 def _diagnosis_column(

@@ -38,11 +38,12 @@ from ablations.stats import (
     to_find_again,
 )
 
-MARGIN = 1.0  # points within which two accuracies count as equal; the paper calls 0.5 "saturated" and 1.2 "better"
+MARGIN = 1.0  # points within which two accuracies count as equal
+REASON = " (the paper calls a difference of 0.5 “saturated” and one of 1.2 “better”)"
 TOLERANCE = 0.05  # distance from a claimed ratio that still counts as that ratio: at most, and half of what it claims
 
 State = Literal["supported", "contradicted", "undecided"]
-Untold = Literal["beyond", "bootstrap"]  # seeds still needed: more than MOST; a number that only the bootstrap knows
+Untold = Literal["beyond", "bootstrap"]  # seeds still needed: more than MOST; the bootstrap may ask for more yet
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ class Verdict:
     sign_flip: float | None = None  # its exact two-sided sign-flip test
     boot_low: float | None = None  # its 95 % hierarchical bootstrap over seeds and test videos
     boot_high: float | None = None
-    needed: int | None = None  # further seeds until the t interval decides (80 % power, gap and spread as they are)
-    untold: Untold | None = None  # why there is no such number
+    needed: int | None = None  # further seeds that the t interval asks for (80 % power, gap and spread as they are)
+    untold: Untold | None = None  # why there is no such number, or why it is the least
     repeat: int | None = None  # of a decided claim: fresh seeds that with 80 % probability are decided so by themselves
 
     @classmethod
@@ -154,7 +155,7 @@ def _told(verdict: Verdict) -> Verdict:
 
 def _narrow(state: str, n: int, seeds: int) -> str:
     """Why a decision that fresh seeds would not be expected to make again is none."""
-    return f"undecided: {state} narrowly, by {n} seeds where it takes {seeds} to find it again"
+    return f"{state} narrowly, by {n} seeds where it takes {seeds} to find it again"
 
 
 def _too_few(n: int) -> str:
@@ -164,15 +165,17 @@ def _too_few(n: int) -> str:
 REPEAT_RULE = (
     "A decision is given only where as many fresh seeds would by their t intervals alone find the same with 80 % power "
     "or more, if the true gaps and spreads are those measured; else it is narrow and not given (of a p of 0.05 a "
-    "repeat of the same size finds the same only every other time: Goodman, Statistics in Medicine 1992). “To repeat "
-    "it: n seeds” are so many fresh ones that with 80 % probability they are themselves given that decision, the "
-    "bootstrap not counted"
+    "repeat of the same size finds the same only every other time: Goodman, Statistics in Medicine 1992). Of one "
+    "comparison this asks for a p below 0.030 with 3 seeds, 0.020 with 5, 0.014 with 8 and 0.009 with 16; of k that "
+    "must all be found again, each edge of a margin one of them, each is to have 1 − 0.2/k power. “To repeat it: n "
+    "seeds” are so many fresh ones that with 80 % probability they are themselves given that decision, the bootstrap "
+    "not counted"
 )
 ORDER_RULE = (
-    "supported: every interval of the paired difference lies above 0; contradicted: one lies below 0 "
-    "(Bonferroni over the comparisons); where outcomes per test video are known, the bootstrap interval over seeds and "
-    f"videos must lie there too; otherwise, with fewer than {LEAST} common seeds, or with fewer than find it again, "
-    "undecided"
+    "supported: the 95 % t interval of the paired difference lies above 0 in every comparison; contradicted: in one, "
+    "that at 1 − 0.05/k lies below 0 (Bonferroni over k comparisons); where outcomes per test video are known, the "
+    "bootstrap interval over seeds and videos at the same level must lie there too (the sign-flip test decides "
+    f"nothing); otherwise, with fewer than {LEAST} common seeds, or with fewer than find it again, undecided"
 )
 
 
@@ -239,13 +242,15 @@ def ordered(
         else:
             state = "supported"
     again: dict[int, tuple[Sequence[float], float, int]] = {}  # comparisons that must come out so again
-    if state == "contradicted":
+    leaning: State = state if not few else "contradicted" if refuting else "supported"  # by seeds alone
+    if leaning == "contradicted":
         again = {i: (paired_differences(*sides[i]), corrected, 1)}
-    elif state == "supported":
+    elif leaning == "supported":
         again = {j: (paired_differences(*side), level, len(sides)) for j, side in enumerate(sides)}
     found = {j: to_find_again(spread, certain, together=n) for j, (spread, certain, n) in again.items()}
     lacking, short = max(((seeds - gaps[j].n, j) for j, seeds in found.items()), default=(0, i))
-    if lacking > 0:
+    narrow = _narrow(leaning, gaps[short].n, found[short]) if lacking > 0 else ""
+    if narrow and not few:
         i = short
     gap, (better, worse) = gaps[i], pairs[i]
     differences = paired_differences(*sides[i])
@@ -256,18 +261,18 @@ def ordered(
         shown += " (lower is better; a positive gap is in favour)"
     if empty:
         shown += f"; {len(empty)} of {len(pairs)} comparisons have no common seed"
-    more: int | None = None
+    more: int | None = lacking if narrow else None
     repeat: int | None = None
     untold: Untold | None = "bootstrap" if few else None
     if gap.n == 1 and state == "undecided":
         more, untold = LEAST - 1, None
         words = f"one seed: {_one_seed(direction)}, undecided; {shown}"
     elif few:
-        words = f"undecided: {few}; {shown}"
+        words = f"undecided: {few}{f'; by seeds alone it is {narrow}' if narrow else ''}; {shown}"
     elif state != "undecided":
-        if lacking > 0:
-            words = f"{_narrow(state, gap.n, found[i])}; {shown}"
-            state, more = "undecided", lacking
+        if narrow:
+            words = f"undecided: {narrow}; {shown}"
+            state = "undecided"
         else:
             repeat = max(to_decide_again(spread, certain, together=n) for spread, certain, n in again.values())
             words = f"{state}: {shown}"
@@ -311,9 +316,10 @@ def equal(
     hits: Mapping[str, Hits] | None = None,
 ) -> Verdict:
     """A claim that no two of the rows differ by more than a margin. The pair that speaks most against it is shown."""
+    reason = REASON if margin == MARGIN else ""
     rule = (
-        f"equal means within ±{margin:g}: supported when the whole interval of the paired difference lies inside, "
-        "contradicted when it lies wholly outside, undecided when it is wider or there are fewer than "
+        f"equal means within ±{margin:g}{reason}: supported when the whole interval of the paired difference lies "
+        "inside, contradicted when it lies wholly outside, undecided when it is wider or there are fewer than "
         f"{LEAST} common seeds, or fewer than find it again; "
         "where outcomes per test video are known, the bootstrap interval over seeds and videos must lie there too; "
         "of several pairs the one most against the claim decides"
@@ -360,12 +366,14 @@ def ratio(
         tolerance: distance from `value` that counts as it; None: half of what is claimed, no more than TOLERANCE. With
             a wider one a method that costs less would support that it costs 2.9 % more.
     """
+    reason = ""
     if tolerance is None:
         tolerance = round(min(TOLERANCE, abs(value - 1) / 2), 4) or TOLERANCE
+        reason = f" (half of its distance from 1, at most {TOLERANCE:g})"
     rule = (
         "supported when the whole interval of the paired ratio (geometric mean over seeds) lies within "
-        f"±{tolerance:g} of the paper's ratio, contradicted when it lies wholly outside; otherwise, with fewer than "
-        f"{LEAST} common seeds, or with fewer than find it again, undecided"
+        f"±{tolerance:g} of the paper's {value:g}{reason}, contradicted when it lies wholly outside; otherwise, with "
+        f"fewer than {LEAST} common seeds, or with fewer than find it again, undecided"
     )
     first, second = rows.get(labels[0], {}), rows.get(labels[1], {})
     gap = paired_ratio(first, second, level)
@@ -431,13 +439,22 @@ def _within(
     more: int | None = None
     repeat: int | None = None
     untold: Untold | None = None
+    narrow = ""
     lower, upper = centre - margin, centre + margin
     if not signed:
         lower, upper = math.log(lower) if lower > 0 else -math.inf, math.log(upper)
     edge = min((lower, upper), key=lambda side: abs(statistics.fmean(spread) - side))  # more seeds clear it last
+    if state != "undecided" and gap.n >= LEAST:
+        edges = [lower, upper] if state == "supported" else [edge]
+        again = (level, pairs * len(edges)) if state == "supported" else (corrected, 1)
+        found = max(to_find_again(spread, again[0], bound, together=again[1]) for bound in edges)
+        narrow = _narrow(state, gap.n, found) if found > gap.n else ""
+        more = found - gap.n if narrow else None
     if judging is not None and state not in ("undecided", decided(*judging)):
+        words = (
+            f"undecided: {_withheld(*judging, digits)}{f'; by seeds alone it is {narrow}' if narrow else ''}; {what}"
+        )
         state, untold = "undecided", "bootstrap"
-        words = f"undecided: {_withheld(*judging, digits)}; {what}"
     elif state != "undecided" and gap.n < LEAST:
         state, more = "undecided", LEAST - gap.n
         words = f"undecided: {what}{_too_few(gap.n)}"
@@ -446,17 +463,11 @@ def _within(
             "supported": f"the interval lies {asked}",
             "contradicted": f"the interval lies nowhere {asked}",
         }.get(state, reason)
-        words = f"{state}: {what}; {reason}"
-        if state != "undecided":
-            edges = [lower, upper] if state == "supported" else [edge]
-            together = pairs * len(edges) if state == "supported" else 1
-            certain = level if state == "supported" else corrected
-            found = max(to_find_again(spread, certain, bound, together=together) for bound in edges)
-            if found > gap.n:
-                words = f"{_narrow(state, gap.n, found)}; {what}; {reason}"
-                state, more = "undecided", found - gap.n
-            else:
-                repeat = max(to_decide_again(spread, certain, bound, together=together) for bound in edges)
+        words = f"undecided: {narrow}; {what}; {reason}" if narrow else f"{state}: {what}; {reason}"
+        if narrow:
+            state = "undecided"
+        elif state != "undecided":
+            repeat = max(to_decide_again(spread, again[0], bound, together=again[1]) for bound in edges)
         elif abs(gap.value - centre) != margin:
             more = needed(spread, level if inside else corrected, edge)
             untold = "beyond" if more is None else None

@@ -62,7 +62,8 @@ def claims(
     """Show what the measurements say of each claim of the paper.
 
     Supported, contradicted or undecided, and why. Measurements are those of the store and
-    of reports/<profile>/results.jsonl. Without a STUDY: all of them.
+    of reports/<profile>/results.jsonl. Without a STUDY: all of which more than half of the
+    rows are measured, as in claims.md.
 
     \b
     The committed evidence, without running anything:
@@ -73,6 +74,11 @@ def claims(
     from ablations.store import Store
 
     tables = publish.build(planned, Store(store.resolve()), reports)
+    if not words:
+        shown = [table for table in tables if table.mostly_measured] or tables
+        if absent := [table.study for table in tables if table not in shown]:
+            typer.echo(f"left out, half of the rows or fewer being measured: {', '.join(absent)}", err=True)
+        tables = shown
     if as_json:
         print(json.dumps(document.claims_rows(tables), indent=2, ensure_ascii=False))
     else:

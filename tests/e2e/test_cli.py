@@ -311,7 +311,12 @@ def test_records_alone_write_the_same_tables(undisturbed: Path, tmp_path: Path) 
     code, out, err = call(tmp_path, "claims", "--profile", "debug", "--json")
     assert code == 0, err
     claims = json.loads(out)
-    assert {"table1_losses", "table11_cost", "bias", "figures"} <= {claim["study"] for claim in claims}
+    shown = {claim["study"] for claim in claims}
+    summary = (tmp_path / "reports/debug/claims.md").read_text()
+    assert "table3d_beta" in shown and all(f"| {study} |" in summary for study in shown)
+    assert "table2_components" not in shown and "half of the rows or fewer being measured: table1_losses, " in err
+    _, named, _ = call(tmp_path, "claims", "table2_components", "--profile", "debug", "--json")
+    assert {claim["study"] for claim in json.loads(named)} == {"table2_components"}
     of_one = [(claim["state"], claim["n"]) for claim in claims if claim["study"] == "table3d_beta"]
     assert of_one == [("undecided", 1), ("undecided", 1)]
 

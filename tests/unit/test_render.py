@@ -78,7 +78,7 @@ def test_markdown_table_as_it_stands() -> None:
         "| 50 % & β\\_\\|x\\| | 71.5 | – |\n"
         "\n"
         "Measured: mean ± sample standard deviation (number of seeds); bold: best measured mean over the seeds "
-        "that all rows have, ties included; paper: the number printed there.\n"
+        "that all rows have, ties as printed included, none where all rows tie; paper: the number printed there.\n"
         "\n"
         "Notes\n"
         "\n"
@@ -95,6 +95,8 @@ def test_markdown_table_as_it_stands() -> None:
         "A verdict speaks of this reduced scale only.\n"
         "\n"
         f"Rule for better: {verdicts.ORDER_RULE}.\n"
+        "\n"
+        f"{verdicts.REPEAT_RULE}.\n"
         "\n"
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import re
@@ -251,6 +252,21 @@ def test_long_notes_go_on_over_pages(tmp_path: Path) -> None:
 # --- Markdown
 
 
+def test_csv_names_the_stage_of_each_value() -> None:
+    lines = [line for line in render.as_csv(evident()).splitlines() if not line.startswith("#")]
+    first = next(csv.DictReader(lines))
+    assert (first["seeds"], first["values"]) == ("0 1", "50.0 51.0")
+    assert first["uids"] == "lin-0-s0-000000000000 lin-0-s1-000000000001"
+
+
+def test_gaps_of_other_seeds_than_the_means_are_pointed_out() -> None:
+    rows = list(evident().rows)
+    rows[0] = replace(rows[0], cells={METRIC: replace(rows[0].cells[METRIC], values={0: 50.0, 1: 51.0, 2: 59.0})})
+    said = phrases.methods(evident(rows=tuple(rows)))[-1]
+    assert said.endswith("not from the means above (“none (VV + VD)”, linear probe, top-1 %: +0.8 there, −2.0 here).")
+    assert not any("different seeds" in line for line in phrases.methods(evident()))
+
+
 def test_markdown_compares_with_the_default_row() -> None:
     text = render.markdown(evident())
     assert (
@@ -262,6 +278,8 @@ def test_markdown_compares_with_the_default_row() -> None:
         "| none (VV + VD) | 2 | −2.0 | −3.2 to −0.8 | \\< 0.001 | \\< 0.001 | 0.500 | −4.0 to +0.5 | 1.3 |\n"
         "| DC | 1 | −1.0 | – | – | – | – | – | – |\n\n"
         "The sign-flip test is exact: with n seeds its p cannot go below 2/2ⁿ, here 0.5 (n = 2).\n\n"
+        "The bootstrap draws seeds and test videos with replacement, 4,000 times, the same videos for both rows and "
+        "for all seeds of a draw; its interval is that of the percentiles.\n\n"
         "## Order of rows\n\n"
         "- linear probe, top-1 %, embedded: order of rows against the paper's: Kendall tau 0.60 "
         "(95 % −0.20 to 1.00 over seeds; 3 rows, n = 2)\n\n"

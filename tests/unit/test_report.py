@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from test_render import FILES, body
 
@@ -104,6 +105,15 @@ def built(plan: Any, results: Mapping[str, dict[str, Any]], failed: Mapping[str,
 
 KEYS = ("top1", "R1", "R5", "R10", "R20")  # of results
 LINEAR = {"top1": 40.0, "videos": 60, "classes": 6, "protocol": "logistic, 3 clips"}
+
+
+def test_chance_of_retrieval_is_that_of_k_guesses() -> None:
+    plan = planned({"R5/ucf101": "R5"})
+    results = {f"R5-ucf101-{label}-0": LINEAR | {"R5": 65.0} for label in ("VD", "DC")}
+    (column,) = built(plan, results).columns
+    rng = np.random.default_rng(0)
+    found = (rng.integers(6, size=(100_000, 5)) == 0).any(1).mean()
+    assert column.chance == pytest.approx(100 * found, abs=0.5) and column.chance == pytest.approx(59.8, abs=0.05)
 
 
 def test_build_reads_cells_protocol_chance_scale_and_departures() -> None:

@@ -298,6 +298,16 @@ def test_too_few_videos_leave_an_order_undecided() -> None:
     assert (against.state, against.direction) == ("undecided", "disagrees")
     assert phrases.seeds_needed(against) == "not known"
     assert "bootstrap over seeds and test videos withholds the verdict: −30.0 to " in against.words
+    rows["a"] = {seed: rows["b"][seed] + gap for seed, gap in enumerate((12.0, 2.0, 14.0, 9.0))}  # and narrow by seeds
+    count = stats.to_find_again([12.0, 2.0, 14.0, 9.0])
+    both = judge(few)
+    assert stats.interval([12.0, 2.0, 14.0, 9.0], 0.95).low > 0 and count > 4
+    assert (
+        f"; by seeds alone it is supported narrowly, by 4 seeds where it takes {count} to find it again; “a”"
+        in both.words
+    )
+    assert (both.needed, both.untold, phrases.seeds_needed(both)) == (count - 4, "bootstrap", f"at least {count - 4}")
+    rows["a"] = {seed: value + 10.0 for seed, value in rows["b"].items()}
     turned = judge(many, ("b", "a"), lower=True)
     assert turned.state == "supported" and (turned.boot_low, turned.boot_high) == (enough.boot_low, enough.boot_high)
 
