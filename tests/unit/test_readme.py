@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 import shlex
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,9 @@ def test_help_teaches_by_examples(name: str) -> None:
     assert re.search(r"\n *fima-ablate \w", HELP[name])
 
 
+LOSSES = ("vv", "vv+vd", "vv+pix", "vv+pix+fra")  # rows of `steps`
+
+
 def shares(profile: str, better: str, worse: str, size: int) -> tuple[int, int]:
     """Choices of so many seeds of Table 1 that decide for and against, in per cent: as many would do so again."""
     table = json.loads((ROOT / "reports" / profile / "table1_losses/table.json").read_text(encoding="utf-8"))
@@ -133,6 +137,34 @@ def test_what_fresh_seeds_would_decide_is_of_the_committed_tables() -> None:
         "the other three 100 % on both sets (100 % of fives on two-stage videos, 64 to 100 % on stationary ones)",
     ):
         assert said in words
+
+
+def test_what_is_said_of_steps_is_of_the_committed_tables() -> None:
+    words = " ".join((ROOT / "reports/README.md").read_text(encoding="utf-8").split())
+    found = {}
+    for profile in ("mini", "mini-stationary"):
+        table = json.loads((ROOT / f"reports/{profile}/steps/table.json").read_text(encoding="utf-8"))
+        rows = {row["label"]: row["cells"]["lin/ucf101"]["values"] for row in table["rows"]}
+        shared = set.intersection(*map(set, rows.values()))
+        assert len(shared) == 5
+        found[profile] = {label: statistics.fmean(values[seed] for seed in shared) for label, values in rows.items()}
+
+    def leads(profile: str, better: str, worse: str) -> list[int]:
+        means = found[profile]
+        steps = (50, 100, 200, 400, 800)
+        return [round(means[f"{better}, {count} steps"] - means[f"{worse}, {count} steps"]) for count in steps]
+
+    assert leads("mini", "vv+pix", "vv") == [9, 12, 21, 27, 36]
+    assert "VV + Pix leads VV by 9, 12, 21, 27 and 36 points" in words
+    assert leads("mini-stationary", "vv+pix+fra", "vv+pix") == [7, 2, 9, 6, 2]
+    assert "what L_Fra adds to L_Pix, 7, 2, 9, 6 and 2 points" in words
+    for profile, count, said in (
+        ("mini", 200, "(23.6, 28.3, 45.0, 46.8;"),
+        ("mini", 800, "(27.8, 34.0, 63.7, 70.8)"),
+        ("mini-stationary", 800, "(71.7 against 70.0)"),
+    ):
+        means = {f"{found[profile][f'{losses}, {count} steps']:.1f}" for losses in LOSSES}
+        assert set(re.findall(r"\d+\.\d", said)) <= means and said in words
 
 
 def test_cited_files_exist() -> None:
