@@ -156,6 +156,7 @@ def test_what_is_said_of_steps_is_of_the_committed_tables() -> None:
 
     assert leads("mini", "vv+pix", "vv") == [9, 12, 21, 27, 36]
     assert "VV + Pix leads VV by 9, 12, 21, 27 and 36 points" in words
+    assert leads("mini", "vv+pix+fra", "vv+pix") == [2, 2, 2, 5, 7] and "(2, 2, 2, 5 and 7 points at 50," in words
     assert leads("mini-stationary", "vv+pix+fra", "vv+pix") == [7, 2, 9, 6, 2]
     assert "what L_Fra adds to L_Pix, 7, 2, 9, 6 and 2 points" in words
     for profile, count, said in (
