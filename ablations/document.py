@@ -17,7 +17,7 @@ STATES: tuple[State, ...] = get_args(State)
 WIDTH = 100  # columns of a terminal
 LOOKS = (
     "Each claim is judged as if it were the only one, by one look at its seeds. Of 100 differences that are truly "
-    "zero, 8 would be called supported or contradicted at some look by who looks after every seed from three to "
+    "zero, 8 would be called supported or contradicted at some look by whoever looks after every seed from three to "
     "sixteen (simulated, without the bootstrap)."
 )
 HEADER = (

@@ -16,6 +16,7 @@ from ablations.verdicts import REPEAT_RULE, Verdict
 
 MISSING = "–"
 REFERENCES = "In italics: reference rows, which are not in the paper."
+ASTRAY = 0.5  # points by which a difference of printed means may miss the one of shared seeds without a word
 LEGEND = (
     "measured: mean ± sample standard deviation (number of seeds); bold: best measured mean "
     "over the seeds that all rows have, ties as printed included, none where all rows tie; "
@@ -272,11 +273,9 @@ def _other_seeds(table: Table) -> list[str]:
             if one is None or other is None or found.gap is None:
                 continue
             apart, places = one - other, digits(table, column.metric)
-            if abs(apart - found.gap) >= 0.5:
-                shown = number(apart, places, True), number(found.gap, places, True)
-                far.append(
-                    (abs(apart - found.gap), f"“{found.label}”, {column.title}: {shown[0]} there, {shown[1]} here")
-                )
+            if abs(apart - found.gap) >= ASTRAY:
+                shown = f"{number(apart, places, True)} there, {number(found.gap, places, True)} here"
+                far.append((abs(apart - found.gap), f"“{found.label}”, {subject(table, column.metric)}: {shown}"))
     if not far:
         return []
     return [
@@ -370,8 +369,8 @@ def rules(*tables: Table) -> list[str]:
             kinds[verdict.rule].append(verdict.kind)
     what = "this reduced scale" if any(table.reduced for table in tables) else "these settings and videos"
     limit = [f"A verdict speaks of {what} only."] if verdicts and any(table.departs for table in tables) else []
-    decided = [f"{REPEAT_RULE}."] if kinds else []
-    return limit + [f"Rule for {', '.join(names)}: {rule}." for rule, names in kinds.items()] + decided
+    narrow = [f"{REPEAT_RULE}."] if kinds else []
+    return limit + [f"Rule for {', '.join(names)}: {rule}." for rule, names in kinds.items()] + narrow
 
 
 # --- where a number comes from

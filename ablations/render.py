@@ -52,7 +52,7 @@ __all__ = [
     "value",
 ]
 
-FORMAT = 1  # of table.json; counts up when a key changes its meaning
+FORMAT = 2  # of table.json; counts up when a key changes its meaning
 DIGITS = 10  # that are written of a float: what another machine's arithmetic may change comes after them
 
 COMPARED = ("gap", "low", "high", "p", "p_holm", "sign_flip", "boot_low", "boot_high", "detectable")
@@ -69,9 +69,9 @@ def as_csv(table: Table) -> str:
     """One line per row and metric, below comment lines that start with `#` (pandas: comment="#").
 
     half: half width of the 95 % t interval; seeds, values and uids of the stages that measured them: in the same
-    order, separated by spaces; reference: 1 where the row is none of the paper's; gap and what follows: against the
-    default row, paired by seed. Where the study cites the literature, printed lines follow with cited = 1 and their
-    recipe; one that a row stands for names it in `here`.
+    order, separated by spaces (no uids of what is derived from another column); reference: 1 where the row is none of
+    the paper's; gap and what follows: against the default row, paired by seed. Where the study cites the literature,
+    printed lines follow with cited = 1 and their recipe; one that a row stands for names it in `here`.
     """
     out = io.StringIO()
     out.write("".join(f"# {name}: {_flat(text)}\n" for name, text in heading(table)))
@@ -115,7 +115,7 @@ def _cell(table: Table, row: Row, column: Column) -> list[Any]:
     cell = cell_of(row, column)
     seeds = sorted(cell.values)
     values = " ".join(repr(_written(cell.values[seed])) for seed in seeds)
-    uids = " ".join(cell.uids.get(seed, MISSING) for seed in seeds)
+    uids = " ".join(cell.uids.get(seed, MISSING) for seed in seeds) if cell.uids else ""
     missing = "; ".join(f"seed {seed}: {why}" for seed, why in sorted(cell.missing.items()))
     return [
         table.study, table.profile, row.label, int(row.default), column.metric, column.title, column.data,

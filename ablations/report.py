@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -281,16 +282,28 @@ def _column(
     found = [result for uid in _uids(rows, metric) if (result := results.get(uid))]
     protocols = tuple(dict.fromkeys(str(result["protocol"]) for result in found if "protocol" in result))
     counts = {int(result["classes"]) for result in found if result.get("classes")}
-    chance = _chance(kind, counts.pop()) if len(counts) == 1 else None
+    galleries = {int(result["gallery"]) for result in found if result.get("gallery")}
+    chance = _chance(kind, counts.pop(), galleries) if len(counts) == 1 else None
     column = Column(metric, title, data[role], ROLES[role], better="higher", chance=chance, protocols=protocols)
     twin = next((other for other in rows[0].cells if _repeats(metric, other, rows)), None)
     return replace(column, same_as=twin), [_protocol_note(protocols, found, chance)] if found else []
 
 
-def _chance(kind: str, classes: int) -> float:
-    """Percent right of who guesses, of as many videos of each class: one guess, or k neighbours drawn for R@k."""
-    guesses = 1 if kind in KINDS else int(kind.removeprefix("R"))
-    return 100 * (1 - (1 - 1 / classes) ** guesses)
+def _chance(kind: str, classes: int, galleries: Collection[int]) -> float | None:
+    """Percent right of guesses, of as many videos of each class: one class, or for R@k k of the gallery's videos.
+
+    Args:
+        kind: lin, ft, or R and k.
+        classes: of how many.
+        galleries: sizes; where there is not one, the chance of R@k is not known.
+    """
+    if kind in KINDS:
+        return 100 / classes
+    if len(galleries) != 1:
+        return None
+    (size,) = galleries
+    wrong = size - size / classes
+    return 100 * (1 - math.prod(max(0.0, wrong - i) / (size - i) for i in range(min(size, int(kind[1:])))))
 
 
 def _diagnosis_column(

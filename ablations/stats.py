@@ -517,7 +517,6 @@ def agreement(metric: str, paper: Mapping[str, float], rows: Mapping[str, Values
     weights = rng.multinomial(n, np.full(n, 1 / n), size=DRAWS) / n
     taus = _tau(stated, signs(weights @ values))
     taus = taus[~np.isnan(taus)]
-    low, high = percentiles(taus, level) if len(taus) else (tau, tau)
-    if low == high:
+    if not len(taus) or taus.min() == taus.max():
         return Agreement(metric, len(labels), n, tau)  # no resample alters it: no interval, and no certainty either
-    return Agreement(metric, len(labels), n, tau, low, high)
+    return Agreement(metric, len(labels), n, tau, *percentiles(taus, level))

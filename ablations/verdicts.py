@@ -1,9 +1,9 @@
 """What measured numbers say about a sentence of the paper.
 
 A claim is judged on seeds that both rows share. The words used are "supported", "contradicted" and "undecided"; none of
-them means that a number was reproduced, and a mean alone decides nothing. A decision is one that as many fresh seeds
-would be expected to make again: an interval that just clears its mark is found again only every other time (Goodman,
-Statistics in Medicine 1992), and seeds are added to a study after looking at it.
+them means that a number was reproduced, and a mean alone decides nothing. What is decided must be so plain that as many
+fresh seeds would be expected to find it again: an interval that just clears its mark is found again only every other
+time (Goodman, Statistics in Medicine 1992), and seeds are added to a study after looking at it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ablations.stats import (
     LEAST,
     LEVEL,
     MOST,
+    POWER,
     Gap,
     Hits,
     Values,
@@ -68,7 +69,7 @@ class Verdict:
     boot_high: float | None = None
     needed: int | None = None  # further seeds that the t interval asks for (80 % power, gap and spread as they are)
     untold: Untold | None = None  # why there is no such number, or why it is the least
-    repeat: int | None = None  # of a decided claim: fresh seeds that with 80 % probability are decided so by themselves
+    repeat: int | None = None  # of a decided claim: fresh seeds that by themselves decide it so with 80 % probability
 
     @classmethod
     def of(
@@ -95,7 +96,7 @@ class Verdict:
             boot: interval over seeds and test videos.
             more: seeds still needed.
             untold: why their number is not given.
-            repeat: fresh seeds that would be decided in the same way.
+            repeat: fresh seeds that would decide it in the same way.
         """
         (says, metric, kind), (boot_low, boot_high) = claim, boot or (None, None)
         p, flip = (p_value(differences), sign_flip(differences)) if differences else (None, None)
@@ -153,9 +154,14 @@ def _told(verdict: Verdict) -> Verdict:
     return replace(verdict, words=f"{verdict.words}; to repeat it: {verdict.repeat} seeds")
 
 
-def _narrow(state: str, n: int, seeds: int) -> str:
-    """Why a decision that fresh seeds would not be expected to make again is none."""
-    return f"{state} narrowly, by {n} seeds where it takes {seeds} to find it again"
+def _narrow(state: str, n: int, seeds: int, pair: str = "") -> str:
+    """Why what as many fresh seeds would not be expected to find again is not decided."""
+    return f"{state} narrowly{pair}, by {n} seeds where it takes {seeds} to find it again"
+
+
+def _each(together: int) -> float:
+    """Power of each of so many findings that all must be made (Bonferroni)."""
+    return 1 - (1 - POWER) / together
 
 
 def _too_few(n: int) -> str:
@@ -168,8 +174,8 @@ REPEAT_RULE = (
     "repeat of the same size finds the same only every other time: Goodman, Statistics in Medicine 1992). Of one "
     "comparison this asks for a p below 0.030 with 3 seeds, 0.020 with 5, 0.014 with 8 and 0.009 with 16; of k that "
     "must all be found again, each edge of a margin one of them, each is to have 1 − 0.2/k power. “To repeat it: n "
-    "seeds” are so many fresh ones that with 80 % probability they are themselves given that decision, the bootstrap "
-    "not counted"
+    "seeds” are so many fresh ones that with 80 % probability they give that decision by themselves, the bootstrap not "
+    "counted"
 )
 ORDER_RULE = (
     "supported: the 95 % t interval of the paired difference lies above 0 in every comparison; contradicted: in one, "
@@ -226,8 +232,9 @@ def ordered(
     refuting = [(g.high, j) for j, g in enumerate(strict) if g.n >= LEAST and g.high is not None and g.high < 0]
     if refuting:
         firm = [(high, j) for high, j in refuting if (boot := strict_boots[j]) is None or boot[1] < 0]
-        # the pair that refutes is the one to show
-        _, i = min(firm or refuting)
+        # the pair that refutes is the one to show: one that would be found again, if there is any
+        short_of = {j: to_find_again(paired_differences(*sides[j]), corrected) - gaps[j].n for _, j in refuting}
+        _, _, i = min((max(0, short_of[j]), high, j) for high, j in firm or refuting)
         if firm:
             state = "contradicted"
         elif (boot := strict_boots[i]) is not None:
@@ -249,9 +256,11 @@ def ordered(
         again = {j: (paired_differences(*side), level, len(sides)) for j, side in enumerate(sides)}
     found = {j: to_find_again(spread, certain, together=n) for j, (spread, certain, n) in again.items()}
     lacking, short = max(((seeds - gaps[j].n, j) for j, seeds in found.items()), default=(0, i))
-    narrow = _narrow(leaning, gaps[short].n, found[short]) if lacking > 0 else ""
-    if narrow and not few:
-        i = short
+    narrow = ""
+    if lacking > 0:
+        i = i if few else short
+        pair = "" if short == i else " for “{}” against “{}”".format(*pairs[short])
+        narrow = _narrow(leaning, gaps[short].n, found[short], pair)
     gap, (better, worse) = gaps[i], pairs[i]
     differences = paired_differences(*sides[i])
     direction = _direction(gap.value)
@@ -294,9 +303,12 @@ def ordered(
                 else:
                     words += "; not every comparison decides"
                 if gap.value and gap.low <= 0:  # else more seeds of this comparison are of no help
-                    more = needed(differences, level if gap.value > 0 else corrected)
+                    favours = gap.value > 0  # then all pairs must be found, else this one alone
+                    more = needed(
+                        differences, level if favours else corrected, power=_each(len(pairs) if favours else 1)
+                    )
                     untold = "beyond" if more is None else None
-                    words += _more_seeds(more, "this comparison" if len(pairs) > 1 else "it", boots[i], gap.value > 0)
+                    words += _more_seeds(more, "this comparison" if len(pairs) > 1 else "it", boots[i], favours)
     verdict = Verdict.of(
         (says, metric, kind), state, direction, gap, level, ORDER_RULE, words, differences, boots[i], more, untold,
         repeat,
@@ -369,7 +381,7 @@ def ratio(
     reason = ""
     if tolerance is None:
         tolerance = round(min(TOLERANCE, abs(value - 1) / 2), 4) or TOLERANCE
-        reason = f" (half of its distance from 1, at most {TOLERANCE:g})"
+        reason = f" (half of its distance from 1, at most {TOLERANCE:g})" if value != 1 else ""
     rule = (
         "supported when the whole interval of the paired ratio (geometric mean over seeds) lies within "
         f"±{tolerance:g} of the paper's {value:g}{reason}, contradicted when it lies wholly outside; otherwise, with "
@@ -469,7 +481,10 @@ def _within(
         elif state != "undecided":
             repeat = max(to_decide_again(spread, again[0], bound, together=again[1]) for bound in edges)
         elif abs(gap.value - centre) != margin:
-            more = needed(spread, level if inside else corrected, edge)
+            edges = [lower, upper] if inside else [edge]
+            certain, power = (level, _each(pairs * len(edges))) if inside else (corrected, POWER)
+            each = [needed(spread, certain, bound, power) for bound in edges]
+            more = None if None in each else max(count for count in each if count is not None)
             untold = "beyond" if more is None else None
             words += _more_seeds(more, "it", boot, inside)
     tested = spread if signed else ()  # a ratio is not asked to differ from 1

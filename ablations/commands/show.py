@@ -63,7 +63,7 @@ def claims(
 
     Supported, contradicted or undecided, and why. Measurements are those of the store and
     of reports/<profile>/results.jsonl. Without a STUDY: all of which more than half of the
-    rows are measured, as in claims.md.
+    rows are measured, as in claims.md (where there is none yet, all of them).
 
     \b
     The committed evidence, without running anything:
@@ -77,7 +77,7 @@ def claims(
     if not words:
         shown = [table for table in tables if table.mostly_measured] or tables
         if absent := [table.study for table in tables if table not in shown]:
-            typer.echo(f"left out, half of the rows or fewer being measured: {', '.join(absent)}", err=True)
+            typer.echo(f"left out, since at most half of their rows are measured: {', '.join(absent)}", err=True)
         tables = shown
     if as_json:
         print(json.dumps(document.claims_rows(tables), indent=2, ensure_ascii=False))

@@ -314,7 +314,7 @@ def test_records_alone_write_the_same_tables(undisturbed: Path, tmp_path: Path) 
     shown = {claim["study"] for claim in claims}
     summary = (tmp_path / "reports/debug/claims.md").read_text()
     assert "table3d_beta" in shown and all(f"| {study} |" in summary for study in shown)
-    assert "table2_components" not in shown and "half of the rows or fewer being measured: table1_losses, " in err
+    assert "table2_components" not in shown and "at most half of their rows are measured: table1_losses, " in err
     _, named, _ = call(tmp_path, "claims", "table2_components", "--profile", "debug", "--json")
     assert {claim["study"] for claim in json.loads(named)} == {"table2_components"}
     of_one = [(claim["state"], claim["n"]) for claim in claims if claim["study"] == "table3d_beta"]

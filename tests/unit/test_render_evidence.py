@@ -263,8 +263,23 @@ def test_gaps_of_other_seeds_than_the_means_are_pointed_out() -> None:
     rows = list(evident().rows)
     rows[0] = replace(rows[0], cells={METRIC: replace(rows[0].cells[METRIC], values={0: 50.0, 1: 51.0, 2: 59.0})})
     said = phrases.methods(evident(rows=tuple(rows)))[-1]
-    assert said.endswith("not from the means above (“none (VV + VD)”, linear probe, top-1 %: +0.8 there, −2.0 here).")
+    assert said.endswith(
+        "not from the means above (“none (VV + VD)”, linear probe, top-1 %, embedded: +0.8 there, −2.0 here)."
+    )
+    rows[1] = replace(rows[1], cells={METRIC: replace(rows[1].cells[METRIC], values={0: 51.0, 2: 51.9, 3: 51.8})})
+    assert phrases.methods(evident(rows=tuple(rows)))[-1] == said  # the one that is furthest off
+    near = replace(
+        evident().rows[0], cells={METRIC: replace(rows[0].cells[METRIC], values={0: 50.0, 1: 51.0, 2: 51.9})}
+    )
+    assert "different seeds" not in " ".join(phrases.methods(evident(rows=(near, *evident().rows[1:]))))
     assert not any("different seeds" in line for line in phrases.methods(evident()))
+
+
+def test_an_order_that_no_draw_alters_has_no_interval() -> None:
+    (line,) = phrases.agreements(evident(agreements=(Agreement(METRIC, 3, 4, 1.0),)))
+    assert line.endswith("Kendall tau 1.00 (every draw of these seeds gives the same: no interval; 3 rows, n = 4)")
+    (line,) = phrases.agreements(evident(agreements=(Agreement(METRIC, 3, 1, 1.0),)))
+    assert line.endswith("Kendall tau 1.00 (3 rows, n = 1)")
 
 
 def test_markdown_compares_with_the_default_row() -> None:

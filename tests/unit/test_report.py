@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -9,7 +10,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 from test_render import FILES, body
 
@@ -108,12 +108,15 @@ LINEAR = {"top1": 40.0, "videos": 60, "classes": 6, "protocol": "logistic, 3 cli
 
 
 def test_chance_of_retrieval_is_that_of_k_guesses() -> None:
-    plan = planned({"R5/ucf101": "R5"})
-    results = {f"R5-ucf101-{label}-0": LINEAR | {"R5": 65.0} for label in ("VD", "DC")}
-    (column,) = built(plan, results).columns
-    rng = np.random.default_rng(0)
-    found = (rng.integers(6, size=(100_000, 5)) == 0).any(1).mean()
-    assert column.chance == pytest.approx(100 * found, abs=0.5) and column.chance == pytest.approx(59.8, abs=0.05)
+    plan = planned({"R5/ucf101": "R5", "R20/ucf101": "R20"})
+    found = LINEAR | {"R5": 65.0, "R20": 99.0, "gallery": 12}
+    results = {f"{k}-ucf101-{label}-0": found for label in ("VD", "DC") for k in ("R5", "R20")}
+    five, twenty = built(plan, results).columns
+    every = list(itertools.combinations(range(12), 5))  # the first two are of the query's class
+    assert five.chance == pytest.approx(100 * sum(min(drawn) < 2 for drawn in every) / len(every))
+    assert twenty.chance == 100.0  # all of the gallery
+    other = results | {"R5-ucf101-DC-0": found | {"gallery": 13}}
+    assert built(plan, other).columns[0].chance is None
 
 
 def test_build_reads_cells_protocol_chance_scale_and_departures() -> None:

@@ -196,6 +196,7 @@ def test_a_decision_is_repeated_by_as_many_fresh_seeds_as_have_the_power() -> No
             for some in fresh
         ]
         assert 0.75 < np.all(enough, axis=0).mean() < (0.9 if together == 1 else 1)
+    assert stats.to_decide_again([1.0, 1 + 1e-9, 1 - 1e-9]) == 3  # beyond what nct knows
     assert stats.to_decide_again([5.0, 5.1, 5.2]) == stats.to_decide_again([1.0] * 4) == 3
     assert (
         stats.to_find_again([5.0, 5.1, 5.2])
@@ -421,6 +422,8 @@ def test_tau_needs_rows_and_an_order() -> None:
 
 
 def test_tau_interval_leaves_undefined_draws_out() -> None:
+    rare = agreement_of((1, 2), [(1, 1, 1, 1, 1, 1, 1, 1), (2, 2, 2, 2, 2, 2, 2, -0.5)])  # few draws turn it
+    assert (rare.tau, rare.low, rare.high) == (1.0, 1.0, 1.0)
     found = agreement_of((1, 2), [(5, 5), (5, 6)])  # drawing seed 0 twice ties
     assert (found.tau, found.low, found.high) == (1.0, None, None)  # the others agree: no interval to tell
     uneven = stats.agreement("m", {"a": 1.0, "b": 2.0}, {"a": seeds(1, 2, 3), "b": {2: 5.0, 7: 1.0}})

@@ -346,12 +346,12 @@ def test_too_few_videos_leave_equality_undecided() -> None:
         )
 
 
-def powerful(distance: float, std: float, least: int) -> int:
-    """Seeds of which a two-sided t test finds a mean so far off four times of five."""
+def powerful(distance: float, std: float, least: int, power: float = 0.8) -> int:
+    """Seeds of which a two-sided t test finds a mean so far off with this probability."""
     return next(
         n
         for n in range(least, 2000)
-        if scipy_stats.nct.sf(stats.critical(n), n - 1, distance / std * math.sqrt(n)) >= 0.8
+        if scipy_stats.nct.sf(stats.critical(n), n - 1, distance / std * math.sqrt(n)) >= power
     )
 
 
@@ -360,7 +360,7 @@ def test_seeds_until_an_interval_fits_a_margin() -> None:
     rows = {"a": seeds(*differences), "b": seeds(0, 0, 0, 0)}
     verdict = verdicts.equal("same", "m", ("a", "b"), rows)
     distance, std = 1 - 0.05, float(np.std(differences, ddof=1))
-    n = powerful(distance, std, 4)
+    n = powerful(distance, std, 4, power=0.9)  # either edge, so that both are found four times of five
     assert (verdict.state, verdict.needed) == ("undecided", n - 4)
     assert f"; about {n - 4} more seeds would decide it if gap and spread stay" in verdict.words
     edge = verdicts.equal("same", "m", ("a", "b"), {"a": seeds(0, 2), "b": seeds(0, 0)})
@@ -374,8 +374,113 @@ def test_seeds_until_a_ratio_fits_its_margin_are_counted_in_logarithms() -> None
     logs = [math.log(1.2), 0.0, math.log(1.1)]
     mean, std = float(np.mean(logs)), float(np.std(logs, ddof=1))
     distance = min(abs(mean - math.log(1.05)), abs(mean - math.log(1.15)))
-    n = powerful(distance, std, 3)
+    n = powerful(distance, std, 3, power=0.9)
     verdict = verdicts.ratio("cheap", "gpu_days", ("a", "b"), 1.1, rows)
     assert (verdict.state, verdict.needed, verdict.p) == ("undecided", n - 3, None)
     wide = verdicts.ratio("cheap", "gpu_days", ("a", "b"), 1.1, rows, tolerance=1.2)  # no edge below
     assert wide.state in ("supported", "undecided") and finite(wide)
+
+
+def stretched(mean: float, std: float, n: int) -> list[float]:
+    """n values of exactly this mean and sample deviation."""
+    shape = np.sin(np.arange(n) * 2.4)
+    return (mean + std * (shape - shape.mean()) / shape.std(ddof=1)).tolist()
+
+
+@pytest.mark.parametrize(("mean", "std", "others"), [(1.0, 2.0, 1), (1.0, 2.0, 3), (-1.0, 2.0, 1), (-1.0, 2.0, 3)])
+def test_the_seeds_that_are_asked_for_decide_an_order(mean: float, std: float, others: int) -> None:
+    """Where gap and spread stay as they are to the last digit: as many as told, and not one fewer."""
+
+    def judge(n: int) -> verdicts.Verdict:
+        far = [dict.fromkeys(range(n), -90.0 - i) for i in range(others - 1)]
+        return better(seeds(*stretched(mean, std, n)), seeds(*[0.0] * n), *far)
+
+    more = judge(5).needed
+    assert judge(5).state == "undecided" and more
+    assert judge(5 + more).state == ("supported" if mean > 0 else "contradicted")
+    assert judge(4 + more).state == "undecided"
+
+
+@pytest.mark.parametrize("mean", [0.0, 0.3, -0.3, 3.0])
+def test_the_seeds_that_are_asked_for_decide_equality(mean: float) -> None:
+    def judge(n: int) -> verdicts.Verdict:
+        rows = {"a": seeds(*stretched(mean, 2.0, n)), "b": seeds(*[0.0] * n)}
+        return verdicts.equal("same", "m", ("a", "b"), rows)
+
+    more = judge(5).needed
+    assert judge(5).state == "undecided" and more
+    assert judge(5 + more).state == ("supported" if abs(mean) < 1 else "contradicted")
+    assert judge(4 + more).state == "undecided"
+
+
+@pytest.mark.parametrize(("ratio", "state"), [(1.5, "supported"), (1.52, "supported"), (1.7, "contradicted")])
+def test_the_seeds_that_are_asked_for_decide_a_ratio(ratio: float, state: str) -> None:
+    def judge(n: int) -> verdicts.Verdict:
+        logs = stretched(math.log(ratio), 0.1, n)
+        rows = {"a": seeds(*map(math.exp, logs)), "b": seeds(*[1.0] * n)}
+        return verdicts.ratio("dear", "gpu_days", ("a", "b"), 1.5, rows)
+
+    more = judge(4).needed
+    assert judge(4).state == "undecided" and more
+    assert judge(4 + more).state == state and judge(3 + more).state == "undecided"
+
+
+def test_a_plain_refutation_is_not_hidden_by_a_narrow_one() -> None:
+    nothing = seeds(*[0.0] * 5)
+    wide, plain = seeds(17.75, 5.18, 12.04, 6.41, 16.53), seeds(0.50, 0.51, 0.52, 0.53, 0.54)
+    alone = better(nothing, wide, wide)
+    assert alone.state == "undecided" and "contradicted narrowly, by 5 seeds" in alone.words
+    both = better(nothing, wide, plain)
+    assert (both.state, both.repeat) == ("contradicted", 3) and "“o1”" in both.words
+
+
+def test_of_what_the_bootstrap_withholds_the_pair_that_is_narrow_is_named() -> None:
+    rows, few, _ = few_and_many()
+    narrow = [12.0, 2.0, 14.0, 9.0]
+    rows["c"] = {seed: rows["a"][seed] - gap for seed, gap in enumerate(narrow)}  # of unknown videos
+    found = verdicts.ordered("a wins", "m", "best", [("a", "b"), ("a", "c")], rows, hits=few)
+    count = stats.to_find_again(narrow, together=2)
+    assert (
+        f"by seeds alone it is supported narrowly for “a” against “c”, by 4 seeds where it takes {count}" in found.words
+    )
+    assert "“a” against “b”: gap +10.0" in found.words and found.needed == count - 4
+    turned = [("b", "a"), ("c", "a")]
+    against = verdicts.ordered("a loses", "m", "best", turned, rows, hits=few | {"c": few["b"]})
+    assert (against.state, against.needed, against.untold) == ("undecided", None, "bootstrap")
+    assert "withholds" in against.words and "narrowly" not in against.words  # b loses to a beyond doubt of seeds
+
+
+def test_equality_that_the_bootstrap_withholds_may_be_narrow_too() -> None:
+    rows, few, _ = few_and_many()
+    rows["a"] = {seed: rows["b"][seed] + gap for seed, gap in enumerate((12.0, 9.0, 12.0, 9.0))}
+    for margin, state in ((14.0, "supported"), (7.5, "contradicted")):
+        edges = (-margin, margin) if state == "supported" else (margin,)
+        gaps = [12.0, 9.0, 12.0, 9.0]
+        count = max(stats.to_find_again(gaps, bound=edge, together=len(edges)) for edge in edges)
+        assert count > 4
+        found = verdicts.equal("same", "m", ("a", "b"), rows, margin=margin, hits=few)
+        assert (
+            f"; by seeds alone it is {state} narrowly, by 4 seeds where it takes {count} to find it again"
+            in found.words
+        )
+        assert (found.state, found.needed, found.untold) == ("undecided", count - 4, "bootstrap")
+
+
+def test_all_equal_pairs_are_to_be_found_again_not_the_shown_one_alone() -> None:
+    rows = {"a": seeds(0, 0, 0, 0), "b": seeds(0.9, 0.9, 0.9, 0.91), "c": seeds(1.5, -1.5, 1.4, -1.4)}
+    found = verdicts.equal("same", "m", ("a", "b", "c"), rows, margin=8.0)
+    assert found.gap == pytest.approx(-0.9, abs=0.01) and found.repeat is not None
+    worst = [rows["c"][seed] - rows["b"][seed] for seed in range(4)]
+    assert found.repeat == max(stats.to_decide_again(worst, bound=edge, together=6) for edge in (-8.0, 8.0)) > 3
+
+
+def test_rules_say_where_their_margins_come_from() -> None:
+    rows = {"a": seeds(1.0, 1.1), "b": seeds(1.0, 1.0)}
+    assert "±1 (the paper calls a difference of 0.5 " in verdicts.equal("s", "m", ("a", "b"), rows).rule
+    assert "paper calls" not in verdicts.equal("s", "m", ("a", "b"), rows, margin=2.0).rule
+    assert "±0.034 of the paper's 1.068 (half of its" in verdicts.ratio("s", "m", ("a", "b"), 1.068, rows).rule
+    assert "half" not in verdicts.ratio("s", "m", ("a", "b"), 1.0, rows).rule
+    assert "half" not in verdicts.ratio("s", "m", ("a", "b"), 1.5, rows, tolerance=0.2).rule
+    for n, p in ((3, "0.030 with 3"), (5, "0.020 with 5"), (8, "0.014 with 8"), (16, "0.009 with 16")):
+        at = 2 * scipy_stats.t.sf(stats.least_effect(n, 0.95, 0.8) * math.sqrt(n), n - 1)
+        assert f"{at:.3f} with {n}" == p and p in verdicts.REPEAT_RULE
