@@ -271,10 +271,11 @@ def needed(
     bound: float = 0.0,
     power: float = POWER,
     most: int = MOST,
+    together: int = 1,
 ) -> int | None:
     """Further seeds until a two-sided paired t test tells the mean from `bound` with this power.
 
-    The true mean and spread are taken to be those observed.
+    The true mean and spread are taken to be those observed; `together` is as in `to_find_again`.
 
     Returns:
         0 if there are enough; None with n < 2, a mean equal to `bound`, or if more than `most` would be needed.
@@ -282,7 +283,8 @@ def needed(
     effect = _standardised(differences, bound)
     if effect is None:
         return None
-    return _further(len(differences), most, lambda n: least_effect(n, level, power) <= effect)
+    each = _each(power, together)
+    return _further(len(differences), most, lambda n: least_effect(n, level, each) <= effect)
 
 
 def to_find_again(
@@ -300,7 +302,7 @@ def to_find_again(
     Raises:
         ValueError: no test can have told them from it.
     """
-    each = 1 - (1 - power) / together
+    each = _each(power, together)
     return _fresh(differences, bound, lambda n, effect: least_effect(n, level, each) <= effect)
 
 
@@ -314,12 +316,17 @@ def to_decide_again(
     """
     from scipy.stats import nct
 
-    each = 1 - (1 - power) / together
+    each = _each(power, together)
 
     def enough(n: int, effect: float) -> bool:
         return float(nct.sf(least_effect(n, level, each) * math.sqrt(n), n - 1, effect * math.sqrt(n))) >= each
 
     return _fresh(differences, bound, enough)
+
+
+def _each(power: float, together: int) -> float:
+    """Power of each of so many findings that are all to be made with `power` (Bonferroni)."""
+    return 1 - (1 - power) / together
 
 
 def _fresh(differences: Sequence[float], bound: float, enough: Callable[[int, float], bool]) -> int:

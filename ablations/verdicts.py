@@ -19,7 +19,6 @@ from ablations.stats import (
     LEAST,
     LEVEL,
     MOST,
-    POWER,
     Gap,
     Hits,
     Values,
@@ -40,7 +39,7 @@ from ablations.stats import (
 )
 
 MARGIN = 1.0  # points within which two accuracies count as equal
-REASON = " (the paper calls a difference of 0.5 “saturated” and one of 1.2 “better”)"
+MARGIN_FROM = " (the paper calls a difference of 0.5 “saturated” and one of 1.2 “better”)"
 TOLERANCE = 0.05  # distance from a claimed ratio that still counts as that ratio: at most, and half of what it claims
 
 State = Literal["supported", "contradicted", "undecided"]
@@ -147,7 +146,7 @@ def _more_seeds(more: int | None, what: str, boot: tuple[float, float] | None, f
     return f"; about {more} more seed{'' if more == 1 else 's'} would decide {what}{way}{by} if gap and spread stay"
 
 
-def _told(verdict: Verdict) -> Verdict:
+def _with_repeat(verdict: Verdict) -> Verdict:
     """With what somebody must run who doubts a decision; `REPEAT_RULE` says how it is reckoned."""
     if verdict.repeat is None:
         return verdict
@@ -157,11 +156,6 @@ def _told(verdict: Verdict) -> Verdict:
 def _narrow(state: str, n: int, seeds: int, pair: str = "") -> str:
     """Why what as many fresh seeds would not be expected to find again is not decided."""
     return f"{state} narrowly{pair}, by {n} seeds where it takes {seeds} to find it again"
-
-
-def _each(together: int) -> float:
-    """Power of each of so many findings that all must be made (Bonferroni)."""
-    return 1 - (1 - POWER) / together
 
 
 def _too_few(n: int) -> str:
@@ -304,16 +298,15 @@ def ordered(
                     words += "; not every comparison decides"
                 if gap.value and gap.low <= 0:  # else more seeds of this comparison are of no help
                     favours = gap.value > 0  # then all pairs must be found, else this one alone
-                    more = needed(
-                        differences, level if favours else corrected, power=_each(len(pairs) if favours else 1)
-                    )
+                    certain, together = (level, len(pairs)) if favours else (corrected, 1)
+                    more = needed(differences, certain, together=together)
                     untold = "beyond" if more is None else None
                     words += _more_seeds(more, "this comparison" if len(pairs) > 1 else "it", boots[i], favours)
     verdict = Verdict.of(
         (says, metric, kind), state, direction, gap, level, ORDER_RULE, words, differences, boots[i], more, untold,
         repeat,
     )  # fmt: skip
-    return _told(verdict)
+    return _with_repeat(verdict)
 
 
 def equal(
@@ -328,7 +321,7 @@ def equal(
     hits: Mapping[str, Hits] | None = None,
 ) -> Verdict:
     """A claim that no two of the rows differ by more than a margin. The pair that speaks most against it is shown."""
-    reason = REASON if margin == MARGIN else ""
+    reason = MARGIN_FROM if margin == MARGIN else ""
     rule = (
         f"equal means within ±{margin:g}{reason}: supported when the whole interval of the paired difference lies "
         "inside, contradicted when it lies wholly outside, undecided when it is wider or there are fewer than "
@@ -358,7 +351,7 @@ def equal(
     found = min(verdicts, key=lambda verdict: (order.index(verdict.state), -abs(verdict.gap or 0)))
     if found.state == "supported":  # all pairs must be found equal again
         found = replace(found, repeat=max(verdict.repeat or 0 for verdict in verdicts))
-    return _told(found)
+    return _with_repeat(found)
 
 
 def ratio(
@@ -391,7 +384,7 @@ def ratio(
     gap = paired_ratio(first, second, level)
     logs = paired_logs(first, second)
     verdict = _within(says, metric, "ratio", labels, gap, value, tolerance, rule, digits, False, level, logs, None)
-    return _told(verdict)
+    return _with_repeat(verdict)
 
 
 def _within(
@@ -482,8 +475,8 @@ def _within(
             repeat = max(to_decide_again(spread, again[0], bound, together=again[1]) for bound in edges)
         elif abs(gap.value - centre) != margin:
             edges = [lower, upper] if inside else [edge]
-            certain, power = (level, _each(pairs * len(edges))) if inside else (corrected, POWER)
-            each = [needed(spread, certain, bound, power) for bound in edges]
+            certain, together = (level, pairs * len(edges)) if inside else (corrected, 1)
+            each = [needed(spread, certain, bound, together=together) for bound in edges]
             more = None if None in each else max(count for count in each if count is not None)
             untold = "beyond" if more is None else None
             words += _more_seeds(more, "it", boot, inside)
